@@ -1,0 +1,4 @@
+//! tagwall keeps firewall rules true to Azure's Service Tags.
+
+pub mod os;
+pub mod prefix;
