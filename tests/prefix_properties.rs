@@ -1,6 +1,6 @@
 //! Properties of [`PrefixSet`] and of its text form, against oracles that are too simple to be
 //! wrong: a bitmap over a small universe, the standard library's parser, and ipnet.
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

@@ -4,7 +4,7 @@
 //! The publications are found through `TAGWALL_FEEDS`, else in `../shared/feeds`; a test that
 //! lacks them, or its peer, says so and does nothing.
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+#![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
