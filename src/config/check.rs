@@ -1,0 +1,335 @@
+//! What serde cannot see: references between tables, and settings that contradict each other.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Apim, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode, Nftables,
+    NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+};
+
+/// Everything that is wrong, in the order of the tables.
+pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (name, profile) in &config.apim {
+        check_apim(name, profile, &mut found);
+    }
+    check_groups(config, &mut found);
+    check_rules(config, &mut found);
+    for (name, target) in &config.targets {
+        let before = found.len();
+        check_target(config, name, target.get_ref(), &mut found);
+        for diagnostic in &mut found[before..] {
+            if diagnostic.span.is_none() {
+                diagnostic.span = Some(target.span());
+            }
+        }
+    }
+    for (settings, limit, key) in [
+        (config.document.widest_ipv4, 32, "widest-ipv4"),
+        (config.document.widest_ipv6, 128, "widest-ipv6"),
+    ] {
+        if settings == 0 || settings > limit {
+            found.push(Diagnostic::new(format!(
+                "document.{key} is {settings}; it is a prefix length from 1 to {limit}"
+            )));
+        }
+    }
+    found
+}
+
+fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
+    let regions = profile.regions.get_ref();
+    if regions.is_empty() {
+        found.push(
+            Diagnostic::new(format!("apim.{name} has no region"))
+                .at(profile.regions.span())
+                .help("name at least one; the first is the primary region"),
+        );
+    }
+    let distinct: BTreeSet<_> = regions.iter().collect();
+    if distinct.len() != regions.len() {
+        found.push(
+            Diagnostic::new(format!("apim.{name} names a region twice")).at(profile.regions.span()),
+        );
+    }
+    if let Subnets::ByRegion(by_region) = profile.subnets.get_ref() {
+        let unknown = by_region.keys().find(|region| !distinct.contains(region));
+        let without = regions.iter().find(|region| !by_region.contains_key(*region));
+        if let Some(region) = unknown.or(without) {
+            found.push(
+                Diagnostic::new(format!(
+                    "apim.{name}: the regions of `subnets` and `regions` differ in {region}"
+                ))
+                .at(profile.subnets.span())
+                .help("each region has its own list of subnets"),
+            );
+        }
+    }
+    let subnets = profile.all_subnets();
+    if subnets.is_empty() {
+        found.push(
+            Diagnostic::new(format!("apim.{name} has no subnet")).at(profile.subnets.span()),
+        );
+    }
+    let tunnelled = |route| profile.tunnelled.contains(&route);
+    for (has_family, route, family, text) in [
+        (!subnets.v4().is_empty(), DefaultRoute::Ipv4, "IPv4", "0.0.0.0/0"),
+        (!subnets.v6().is_empty(), DefaultRoute::Ipv6, "IPv6", "::/0"),
+    ] {
+        if has_family && !tunnelled(route) {
+            found.push(
+                Diagnostic::new(format!(
+                    "apim.{name} has {family} subnets, but {text} is not tunnelled"
+                ))
+                .at(profile.subnets.span())
+                .label(format!("{family} traffic of these leaves Azure without passing this firewall"))
+                .help(format!(
+                    "route {text} of the subnet to the firewall and add \"{text}\" to `tunnelled`, or leave \
+                     the {family} prefixes out"
+                )),
+            );
+        }
+    }
+    let clients = profile.clients.get_ref();
+    if profile.network == NetworkMode::Internal && !clients.is_empty() {
+        found.push(
+            Diagnostic::new(format!("apim.{name} is internal: it has no clients on the internet"))
+                .at(profile.clients.span())
+                .help("leave `clients` out, or set network = \"external\""),
+        );
+    }
+    for client in clients {
+        let widest = match client.0 {
+            ipnet::IpNet::V4(_) => Apim::WIDEST_CLIENT_V4,
+            ipnet::IpNet::V6(_) => Apim::WIDEST_CLIENT_V6,
+        };
+        if client.0.prefix_len() < widest && !profile.allow_wide_clients.contains(client) {
+            found.push(
+                Diagnostic::new(format!("apim.{name}: the client {client} is wider than /{widest}"))
+                    .at(profile.clients.span())
+                    .label("its route takes all traffic of the subnet to these addresses past the firewall")
+                    .help(format!(
+                        "narrow it, or add \"{client}\" to `allow-wide-clients` if that is what you want"
+                    )),
+            );
+        }
+    }
+}
+
+fn check_groups(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, group) in &config.groups {
+        if group.tags.is_empty() && group.prefixes.is_empty() && group.hosts.is_empty() {
+            found.push(Diagnostic::new(format!(
+                "groups.{name} selects nothing: give it `tags`, `prefixes` or `hosts`"
+            )));
+        }
+        if group.tags.is_empty()
+            && let Some(region) = group.regions.first()
+        {
+            found.push(
+                Diagnostic::new(format!("groups.{name} has `regions` but no `tags`"))
+                    .at(region.span())
+                    .help("with regions, `tags` names the services: tags = [\"Storage\"]"),
+            );
+        }
+        if !group.regions.is_empty() {
+            for tag in &group.tags {
+                if tag.get_ref().to_string().contains(['.', '*']) {
+                    found.push(
+                        Diagnostic::new(format!(
+                            "groups.{name}: with `regions`, `{}` must be a service without a region",
+                            tag.get_ref()
+                        ))
+                        .at(tag.span()),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn check_rules(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, rule) in &config.rules {
+        let (own, remote) = match rule.direction {
+            Direction::Outbound => (("source", &rule.source), ("destination", &rule.destination)),
+            Direction::Inbound => (("destination", &rule.destination), ("source", &rule.source)),
+        };
+        let direction = rule.direction.name();
+        match own.1.get_ref() {
+            Endpoint::Prefixes(prefixes) if prefixes.is_empty() => found.push(
+                Diagnostic::new(format!("rules.{name}.{} is empty", own.0)).at(own.1.span()).help(
+                    "a rule without own prefixes would let anyone through; name the subnets it is for",
+                ),
+            ),
+            Endpoint::Prefixes(_) => {}
+            Endpoint::Group(_) => found.push(
+                Diagnostic::new(format!(
+                    "rules.{name} is {direction}: its {} is a list of own prefixes",
+                    own.0
+                ))
+                .at(own.1.span())
+                .help(format!("write {} = [\"10.20.0.0/24\"]", own.0)),
+            ),
+        }
+        match remote.1.get_ref() {
+            Endpoint::Group(group) if config.groups.contains_key(group) => {}
+            Endpoint::Group(group) => {
+                let names = config.groups.keys().map(Name::as_str);
+                let near = nearest(group.as_str(), names).first().copied();
+                let mut diagnostic =
+                    Diagnostic::new(format!("rules.{name}.{}: no group `{group}`", remote.0))
+                        .at(remote.1.span());
+                if let Some(near) = near {
+                    diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+                }
+                let all: Vec<_> = config.groups.keys().map(Name::as_str).collect();
+                found.push(diagnostic.help(match all.as_slice() {
+                    [] => format!("define it under [groups.{group}]"),
+                    all => format!("groups: {}", all.join(", ")),
+                }));
+            }
+            Endpoint::Prefixes(_) => found.push(
+                Diagnostic::new(format!(
+                    "rules.{name} is {direction}: its {} is the name of a group",
+                    remote.0
+                ))
+                .at(remote.1.span())
+                .help("put the prefixes into a group: [groups.NAME] prefixes = [...]"),
+            ),
+        }
+        if rule.services.get_ref().is_empty() {
+            found.push(
+                Diagnostic::new(format!("rules.{name} has no service"))
+                    .at(rule.services.span())
+                    .help("name protocols and ports: services = [\"tcp/443\"]"),
+            );
+        }
+    }
+}
+
+fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<Diagnostic>) {
+    match target.dialects().as_slice() {
+        [] => {
+            found.push(Diagnostic::new(format!("targets.{name} has no dialect")).help(format!(
+                "add one of {}",
+                Target::DIALECTS.map(|dialect| format!("[targets.{name}.{dialect}]")).join(", ")
+            )));
+        }
+        [one] => check_dialect(config, name, *one, found),
+        [first, second, ..] => found.push(
+            Diagnostic::new(format!(
+                "targets.{name} has two dialects, {} and {}",
+                first.name(),
+                second.name()
+            ))
+            .help("a target has one dialect; make a second target for the other"),
+        ),
+    }
+    let known = |wanted: &Name| {
+        config.rules.contains_key(wanted) || config.apim.contains_key(wanted)
+    };
+    for rule in target.rules.iter().flatten().filter(|rule| !known(rule.get_ref())) {
+        let names = config.rules.keys().chain(config.apim.keys()).map(Name::as_str);
+        found.push(unknown(&format!("targets.{name}.rules"), "rule or profile", rule, names));
+    }
+    let known = |wanted: &Name| {
+        config.groups.contains_key(wanted) || config.apim.contains_key(wanted)
+    };
+    for group in target.groups.iter().flatten().filter(|group| !known(group.get_ref())) {
+        let names = config.groups.keys().chain(config.apim.keys()).map(Name::as_str);
+        found.push(unknown(&format!("targets.{name}.groups"), "group or profile", group, names));
+    }
+}
+
+fn unknown<'n>(
+    key: &str,
+    what: &str,
+    written: &toml::Spanned<Name>,
+    names: impl Iterator<Item = &'n str>,
+) -> Diagnostic {
+    let names: Vec<&str> = names.collect();
+    let diagnostic = Diagnostic::new(format!("{key}: no {what} `{}`", written.get_ref()))
+        .at(written.span())
+        .help(format!("there are: {}", names.join(", ")));
+    match nearest(written.get_ref().as_str(), names.iter().copied()).first() {
+        Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    }
+}
+
+fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut Vec<Diagnostic>) {
+    match dialect {
+        Dialect::Nftables(settings) => {
+            check_nftables(config, name, settings, found);
+            check_log(name, &settings.log, found);
+        }
+        Dialect::Iptables(settings) => {
+            check_log(name, &settings.log, found);
+            if settings.chain.as_str().len() + "-OUT".len() > super::Iptables::MAX_CHAIN {
+                found.push(Diagnostic::new(format!(
+                    "targets.{name}.iptables.chain `{}` is too long: iptables takes {} characters, and \
+                     tagwall adds `-OUT`",
+                    settings.chain,
+                    super::Iptables::MAX_CHAIN
+                )));
+            }
+            if settings.rest != Rest::Return && settings.egress.is_empty() && rules_without_egress(config) {
+                found.push(without_egress(name, "iptables"));
+            }
+        }
+        Dialect::List(_) | Dialect::Json(_) => {}
+    }
+}
+
+fn check_nftables(config: &Config, name: &Name, settings: &Nftables, found: &mut Vec<Diagnostic>) {
+    match (settings.mode, settings.rest) {
+        (NftablesMode::Own, Some(Rest::Return)) => found.push(
+            Diagnostic::new(format!("targets.{name}.nftables: a table of its own opens nothing"))
+                .label("with rest = \"return\" it would neither open nor close anything")
+                .help(
+                    "an accept in one table does not override a drop in another: use rest = \"drop\" or \
+                     \"reject\", or mode = \"embed\"",
+                ),
+        ),
+        (NftablesMode::Embed, Some(Rest::Drop | Rest::Reject)) => found.push(
+            Diagnostic::new(format!(
+                "targets.{name}.nftables: in embed mode the host's own rules decide about the rest"
+            ))
+            .help("leave `rest` out, or use mode = \"own\""),
+        ),
+        _ => {}
+    }
+    if settings.mode == NftablesMode::Own && settings.egress.is_empty() && rules_without_egress(config) {
+        found.push(without_egress(name, "nftables"));
+    }
+}
+
+fn rules_without_egress(config: &Config) -> bool {
+    config.rules.values().any(|rule| rule.enabled && rule.interfaces.is_empty())
+        || config.apim.values().any(|profile| profile.egress.is_empty())
+}
+
+fn without_egress(name: &Name, dialect: &str) -> Diagnostic {
+    Diagnostic::new(format!(
+        "targets.{name}.{dialect} enforces, but does not know the interface towards the internet"
+    ))
+    .help(
+        "set `egress` (the interfaces towards the internet) here, or `interfaces`/`egress` on every rule and \
+         profile: without it, traffic between the subnets and on-premises hosts would be cut too",
+    )
+}
+
+fn check_log(name: &Name, log: &RestLog, found: &mut Vec<Diagnostic>) {
+    if log.prefix.as_str().len() > RestLog::MAX_PREFIX {
+        found.push(Diagnostic::new(format!(
+            "targets.{name}: log.prefix has {} characters; at most {} fit into a log line's prefix",
+            log.prefix.as_str().len(),
+            RestLog::MAX_PREFIX
+        )));
+    }
+    if log.per_second == 0 {
+        found.push(Diagnostic::new(format!(
+            "targets.{name}: log.per-second is 0; set log.enabled = false to log nothing"
+        )));
+    }
+}

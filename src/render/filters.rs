@@ -1,0 +1,158 @@
+//! Filters for templates.
+//!
+//! Prefixes reach a template as packed text, one a line, because a list of 90,000 objects takes fifty times the memory;
+//! [`each`] turns every line into what the dialect wants.
+
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+use tera::{Error, Kwargs, State, Tera, TeraResult, Value};
+
+/// Registers all filters.
+pub(super) fn register(tera: &mut Tera) {
+    tera.register_filter("each", each);
+    tera.register_filter("lines", lines);
+    tera.register_filter("braces", braces);
+}
+
+/// Writes `text` for every prefix of packed text. Placeholders: `{prefix}`, `{address}`, `{length}`, `{netmask}`,
+/// `{wildcard}` (the inverted mask of Cisco), `{first}`, `{last}` and `{name}` (a name for the prefix in letters, digits,
+/// `.`, `-`, `_`; different for different prefixes). `between` goes between two, not behind the last.
+fn each(packed: &str, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let text: &str = kwargs.must_get("text")?;
+    let between: &str = kwargs.get("between")?.unwrap_or("");
+    let pieces = pieces(text)?;
+    let mut out = String::with_capacity(packed.len() + packed.lines().count() * text.len());
+    for (index, line) in packed.lines().enumerate() {
+        if index > 0 {
+            out.push_str(between);
+        }
+        write_pieces(&mut out, &pieces, line)?;
+    }
+    Ok(out)
+}
+
+/// The lines of packed text as a list, for templates that need more than [`each`].
+fn lines(packed: &str, _: Kwargs, _: &State<'_>) -> Value {
+    Value::from(packed.lines().map(Value::normal_string).collect::<Vec<_>>())
+}
+
+/// Writes a list as nftables writes a set: one element bare, several in braces.
+fn braces(list: Vec<Value>, _: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let texts: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+    match texts.as_slice() {
+        [] => Err(Error::message("`braces` needs a list with at least one text")),
+        [one] => Ok((*one).to_owned()),
+        several => Ok(format!("{{ {} }}", several.join(", "))),
+    }
+}
+
+enum Piece<'t> {
+    Text(&'t str),
+    Prefix,
+    Address,
+    Length,
+    Netmask,
+    Wildcard,
+    First,
+    Last,
+    Name,
+}
+
+fn pieces(text: &str) -> TeraResult<Vec<Piece<'_>>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let Some(close) = rest[open..].find('}').map(|close| open + close) else { break };
+        let piece = match &rest[open + 1..close] {
+            "prefix" => Piece::Prefix,
+            "address" => Piece::Address,
+            "length" => Piece::Length,
+            "netmask" => Piece::Netmask,
+            "wildcard" => Piece::Wildcard,
+            "first" => Piece::First,
+            "last" => Piece::Last,
+            "name" => Piece::Name,
+            other => {
+                return Err(Error::message(format!(
+                    "`each` knows no placeholder {{{other}}}; there are prefix, address, length, netmask, wildcard, \
+                     first, last and name"
+                )));
+            }
+        };
+        pieces.push(Piece::Text(&rest[..open]));
+        pieces.push(piece);
+        rest = &rest[close + 1..];
+    }
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResult<()> {
+    let (address, length) = line.split_once('/').unwrap_or((line, ""));
+    let parsed = || {
+        line.parse::<IpNet>().map_err(|_| Error::message(format!("`each`: `{line}` is no prefix")))
+    };
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Prefix => out.push_str(line),
+            Piece::Address => out.push_str(address),
+            Piece::Length => out.push_str(length),
+            Piece::Name => {
+                out.extend(address.chars().map(|c| if c == ':' { '-' } else { c }));
+                out.push('_');
+                out.push_str(length);
+            }
+            Piece::Netmask => _ = write!(out, "{}", parsed()?.netmask()),
+            Piece::Wildcard => _ = write!(out, "{}", parsed()?.hostmask()),
+            Piece::First => _ = write!(out, "{}", parsed()?.network()),
+            Piece::Last => _ = write!(out, "{}", parsed()?.broadcast()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tera::Context;
+
+    fn rendered(template: &str, packed: &str) -> TeraResult<String> {
+        let mut tera = Tera::new();
+        register(&mut tera);
+        tera.add_raw_template("t", template)?;
+        let mut context = Context::new();
+        context.insert("p", packed);
+        context.insert("many", &["a", "b"]);
+        context.insert("one", &["a"]);
+        context.insert("none", &Vec::<String>::new());
+        tera.render("t", &context)
+    }
+
+    #[test]
+    fn each_prefix_is_written_by_the_pattern() {
+        let packed = "192.0.2.0/25\n2001:db8::/64\n";
+        let template = r#"{{ p | each(text="{name} {address} {length} {netmask} {last}", between=", ") }}"#;
+        assert_eq!(
+            rendered(template, packed).unwrap(),
+            "192.0.2.0_25 192.0.2.0 25 255.255.255.128 192.0.2.127, \
+             2001-db8--_64 2001:db8:: 64 ffff:ffff:ffff:ffff:: 2001:db8::ffff:ffff:ffff:ffff"
+        );
+        assert_eq!(rendered(r#"{{ p | each(text="x") }}"#, "").unwrap(), "");
+        assert!(rendered(r#"{{ p | each(text="{host}") }}"#, packed).is_err());
+    }
+
+    #[test]
+    fn braces_need_something_inside() {
+        assert_eq!(rendered("{{ many | braces }} {{ one | braces }}", "").unwrap(), "{ a, b } a");
+        assert!(rendered("{{ none | braces }}", "").is_err());
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_nested_ones_too() {
+        assert!(rendered("{{ missing }}", "").is_err());
+        assert!(rendered("{{ many.missing }}", "").is_err());
+        assert!(rendered("{% for x in missing %}{% endfor %}", "").is_err());
+    }
+}

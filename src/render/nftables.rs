@@ -1,0 +1,208 @@
+//! The nftables dialect: named interval sets, and a chain that matches them.
+//!
+//! *own*: a table that enforces. An accept in it opens nothing behind another table's drop, so it must be the one that
+//! drops the rest, and it does so only for the rules' own prefixes towards the egress interfaces. *embed*: sets and a
+//! regular chain inside the host's table, for the host's rules to jump to.
+//!
+//! Element deltas are never written: on interval sets they fail, or worse succeed wrongly, in several nft versions. A
+//! full artifact replaces whole sets in one transaction.
+
+use serde::Serialize;
+use tera::Context;
+
+use super::context::{FlowContext, GroupContext};
+use super::naming::{Names, fit};
+use super::{File, Job, RenderError};
+use crate::config::{Direction, Families, Name, Nftables, NftablesMode, Rest};
+
+/// Words that nft reads as syntax where a name of the user's could stand.
+const KEYWORDS: &[&str] = &[
+    "accept", "add", "all", "arp", "bridge", "chain", "comment", "continue", "counter", "ct", "delete", "drop", "dup",
+    "dynamic", "element", "elements", "ether", "exthdr", "fib", "flags", "flow", "flowtable", "flush", "fwd", "goto",
+    "hash", "hook", "icmp", "icmpv6", "iif", "iifname", "inet", "insert", "interval", "ip", "ip6", "jhash", "jump",
+    "limit", "list", "log", "mac", "map", "mark", "masquerade", "meta", "meter", "monitor", "netdev", "notrack", "numgen",
+    "oif", "oifname", "osf", "policy", "priority", "protocol", "queue", "quota", "redirect", "reject", "rename", "replace",
+    "reset", "return", "rt", "rule", "ruleset", "sctp", "secmark", "set", "size", "snat", "dnat", "socket", "synproxy",
+    "table", "tcp", "time", "timeout", "tproxy", "type", "typeof", "udp", "vlan", "vmap", "xt",
+];
+
+#[derive(Serialize)]
+struct SetGroup {
+    #[serde(flatten)]
+    group: GroupContext,
+    set_v4: Option<String>,
+    set_v6: Option<String>,
+}
+
+/// One allow rule, ready to be written.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    flow: FlowContext,
+    /// `ip` or `ip6`.
+    address: &'static str,
+    set: String,
+}
+
+/// Own prefixes of one family behind the same interfaces: where enforcement applies.
+#[derive(Serialize, PartialEq)]
+struct Scope {
+    direction: &'static str,
+    interfaces: Vec<String>,
+    address: &'static str,
+    own: Vec<String>,
+}
+
+pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, RenderError> {
+    let families = settings.family.families();
+    let default_table: &str = match settings.mode {
+        NftablesMode::Own => "tagwall",
+        NftablesMode::Embed => "filter",
+    };
+    let table = settings.table.as_ref().map_or(default_table, Name::as_str);
+    for (key, name) in [("table", table), ("chain", settings.chain.as_str())] {
+        if KEYWORDS.contains(&name) {
+            return Err(RenderError::Unfit {
+                target: job.name.clone(),
+                message: format!("`{name}` is a keyword of nftables and cannot be its {key}'s name"),
+            });
+        }
+    }
+    let groups = set_groups(job, settings, families)?;
+    let lines = lines(job, settings, families, &groups);
+    let (outbound, inbound): (Vec<&Line>, Vec<&Line>) =
+        lines.iter().partition(|line| line.flow.is_outbound());
+    let scopes = scopes(job, settings, families);
+    let mut context = Context::new();
+    context.insert("header", &job.header(false));
+    context.insert("target", job.name.as_str());
+    context.insert("family", settings.family.name());
+    context.insert("table", table);
+    context.insert("chain", settings.chain.as_str());
+    context.insert("prefix", settings.prefix.as_str());
+    context.insert("priority", &settings.priority);
+    let rest = settings.rest.unwrap_or(match settings.mode {
+        NftablesMode::Own => Rest::Drop,
+        NftablesMode::Embed => Rest::Return,
+    });
+    context.insert("rest", &rest);
+    context.insert("log", &settings.log.enabled);
+    context.insert("log_prefix", settings.log.prefix.as_str());
+    context.insert("log_per_second", &settings.log.per_second);
+    context.insert("groups", &groups);
+    context.insert("outbound", &outbound);
+    context.insert("inbound", &inbound);
+    // With one scope a direction, the jump has matched the interface; the rules need not match it again.
+    let distinct = |direction: Direction| {
+        let mut interfaces: Vec<&Vec<String>> = scopes
+            .iter()
+            .filter(|scope| scope.direction == direction.name())
+            .map(|scope| &scope.interfaces)
+            .collect();
+        interfaces.sort_unstable();
+        interfaces.dedup();
+        interfaces.len()
+    };
+    let several = distinct(Direction::Outbound).max(distinct(Direction::Inbound)) > 1;
+    let in_rules = several || settings.mode == NftablesMode::Embed;
+    context.insert("interfaces_in_rules", &in_rules);
+    context.insert("scopes", &scopes);
+    let template = match settings.mode {
+        NftablesMode::Own => "nftables/own.nft",
+        NftablesMode::Embed => "nftables/embed.nft",
+    };
+    Ok(vec![File::new("rules.nft", job.templates.render(template, &context)?)])
+}
+
+/// The groups with the names of their sets. A set exists for each family that the table holds and the group has or may
+/// get (hostnames resolve to either).
+fn set_groups(
+    job: &Job<'_>,
+    settings: &Nftables,
+    families: Families,
+) -> Result<Vec<SetGroup>, RenderError> {
+    let mut names = Names::default();
+    for chain in ["outbound", "inbound"] {
+        let name = format!("{}{chain}", settings.prefix.as_str());
+        names.claim(job.name, &name, format!("chain {name}"))?;
+    }
+    let mut groups = Vec::new();
+    for group in job.groups() {
+        let open = !group.hosts.is_empty() || !group.wildcards.is_empty();
+        let mut set = |wanted: bool, count: usize, suffix: &str| {
+            if !wanted || (count == 0 && !open) {
+                return Ok(None);
+            }
+            if count > settings.max_elements {
+                return Err(RenderError::Limit {
+                    target: job.name.clone(),
+                    object: format!("group {}", group.name),
+                    what: "prefixes",
+                    count,
+                    limit: settings.max_elements,
+                    ways_out: "raise `max-elements`, or select regional tags".to_owned(),
+                });
+            }
+            let name = fit(settings.prefix.as_str(), &group.name, suffix, Nftables::MAX_NAME);
+            names.claim(job.name, &name, format!("group {}", group.name))?;
+            Ok(Some(name))
+        };
+        let set_v4 = set(families.v4(), group.v4_count, "-v4")?;
+        let set_v6 = set(families.v6(), group.v6_count, "-v6")?;
+        groups.push(SetGroup { group, set_v4, set_v6 });
+    }
+    Ok(groups)
+}
+
+fn lines(
+    job: &Job<'_>,
+    settings: &Nftables,
+    families: Families,
+    groups: &[SetGroup],
+) -> Vec<Line> {
+    job.flows(families, &settings.egress)
+        .into_iter()
+        .filter_map(|flow| {
+            let group = groups.iter().find(|set| set.group.name == flow.group)?;
+            let (address, set) = if flow.family == "ipv4" {
+                ("ip", group.set_v4.clone()?)
+            } else {
+                ("ip6", group.set_v6.clone()?)
+            };
+            Some(Line { flow, address, set })
+        })
+        .collect()
+}
+
+/// Where enforcement applies: every rule's own prefixes, whether the rule lets anything through yet or not.
+fn scopes(job: &Job<'_>, settings: &Nftables, families: Families) -> Vec<Scope> {
+    let mut merged: Vec<(Direction, Vec<String>, crate::prefix::PrefixSet)> = Vec::new();
+    for rule in &job.part.rules {
+        let interfaces =
+            if rule.interfaces.is_empty() { &settings.egress } else { &rule.interfaces };
+        let interfaces: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
+        let known = merged
+            .iter_mut()
+            .find(|(direction, known, _)| *direction == rule.direction && *known == interfaces);
+        match known {
+            Some((_, _, own)) => *own = own.union(&rule.own),
+            None => merged.push((rule.direction, interfaces, rule.own.clone())),
+        }
+    }
+    merged.sort_by(|left, right| (left.0, &left.1).cmp(&(right.0, &right.1)));
+    let mut scopes = Vec::new();
+    for (direction, interfaces, own) in merged {
+        let own = families.of(&own);
+        for (address, family) in [("ip", own.only_v4()), ("ip6", own.only_v6())] {
+            if !family.is_empty() {
+                scopes.push(Scope {
+                    direction: direction.name(),
+                    interfaces: interfaces.clone(),
+                    address,
+                    own: family.iter().map(|net| net.to_string()).collect(),
+                });
+            }
+        }
+    }
+    scopes
+}

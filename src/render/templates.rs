@@ -1,0 +1,120 @@
+//! The templates: built in, and overridden file by file from the user's folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tera::{Context, Tera};
+
+use super::RenderError;
+use super::filters;
+use crate::config::{Config, nearest};
+
+/// Every built-in template: its name and its text.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("list/group.txt", include_str!("../../templates/list/group.txt")),
+    ("nftables/embed.nft", include_str!("../../templates/nftables/embed.nft")),
+    ("nftables/own.nft", include_str!("../../templates/nftables/own.nft")),
+    ("nftables/rules.nft", include_str!("../../templates/nftables/rules.nft")),
+];
+
+/// Compiled templates.
+#[derive(Debug)]
+pub struct Templates {
+    tera: Tera,
+    /// Which are the user's, for errors.
+    overridden: BTreeMap<String, PathBuf>,
+}
+
+impl Templates {
+    /// Compiles the built-in templates and those of the user that take their place.
+    pub fn load(config: &Config) -> Result<Self, RenderError> {
+        let overridden = match config.templates_dir() {
+            Some(folder) => user_files(&folder)?,
+            None => BTreeMap::new(),
+        };
+        let mut sources: Vec<(String, String)> = Vec::with_capacity(BUILT_IN.len());
+        for (name, text) in BUILT_IN {
+            let text = match overridden.get(*name) {
+                Some(path) => read(path)?,
+                None => (*text).to_owned(),
+            };
+            sources.push(((*name).to_owned(), text));
+        }
+        let mut tera = Tera::new();
+        // Firewall syntax is not HTML; each dialect escapes by its own rules.
+        tera.autoescape_on(Vec::<&str>::new());
+        filters::register(&mut tera);
+        tera.add_raw_templates(sources).map_err(|error| {
+            let message = error.to_string();
+            let named = overridden.iter().find(|(name, _)| message.contains(name.as_str()));
+            RenderError::Template {
+                name: named.map_or_else(|| "(built in)".to_owned(), |(name, _)| name.clone()),
+                from: named.map(|(_, path)| path.clone()),
+                message,
+            }
+        })?;
+        Ok(Self { tera, overridden })
+    }
+
+    /// Renders one template in memory.
+    pub(super) fn render(&self, name: &str, context: &Context) -> Result<String, RenderError> {
+        self.tera.render(name, context).map_err(|error| RenderError::Template {
+            name: name.to_owned(),
+            from: self.overridden.get(name).cloned(),
+            message: error.to_string(),
+        })
+    }
+}
+
+/// The files of the user's folder by template name. A file that takes the place of nothing is an error: it is most
+/// likely misspelt, and the built-in template would be used without a word.
+fn user_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, RenderError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RenderError::TemplatesDir { path, source }
+    };
+    let mut files = BTreeMap::new();
+    for dialect in std::fs::read_dir(folder).map_err(unreadable(folder))? {
+        let dialect = dialect.map_err(unreadable(folder))?;
+        let dialect_path = dialect.path();
+        if hidden(&dialect_path) {
+            continue;
+        }
+        if !dialect_path.is_dir() {
+            return Err(unknown(dialect_path.clone(), &dialect.file_name().to_string_lossy()));
+        }
+        for file in std::fs::read_dir(&dialect_path).map_err(unreadable(&dialect_path))? {
+            let path = file.map_err(unreadable(&dialect_path))?.path();
+            if hidden(&path) {
+                continue;
+            }
+            let part = |path: &Path| {
+                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            };
+            let name = format!("{}/{}", part(&dialect_path), part(&path));
+            if !BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
+                return Err(unknown(path, &name));
+            }
+            files.insert(name, path);
+        }
+    }
+    Ok(files)
+}
+
+/// Editors and version control leave hidden files and backups behind.
+fn hidden(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.starts_with('.') || name.ends_with('~')
+}
+
+fn unknown(path: PathBuf, name: &str) -> RenderError {
+    let near = nearest(name, BUILT_IN.iter().map(|(name, _)| *name)).first().map(|near| (*near).to_owned());
+    RenderError::UnknownTemplate { path, near }
+}
+
+fn read(path: &Path) -> Result<String, RenderError> {
+    let failed = |source| RenderError::TemplatesDir { path: path.to_owned(), source };
+    let bytes = crate::os::files::read_bounded(path, 1 << 20)
+        .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+    String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error)))
+}

@@ -1,0 +1,153 @@
+//! What changes between two rule sets, by group and rule, in prefixes and addresses.
+
+use std::collections::BTreeMap;
+
+use super::{AddressGroup, RuleSet};
+use crate::config::Name;
+use crate::prefix::PrefixSet;
+
+/// What changes between two rule sets.
+#[derive(Debug, Clone, Default)]
+pub struct Difference {
+    /// Groups whose space, hosts or tags differ, by name.
+    pub groups: Vec<GroupChange>,
+    /// Rules that are new.
+    pub rules_added: Vec<Name>,
+    /// Rules that are gone.
+    pub rules_removed: Vec<Name>,
+    /// Rules that differ in anything but the addresses of their group.
+    pub rules_changed: Vec<Name>,
+    /// Routes that are new or differ.
+    pub routes_added: Vec<Name>,
+    /// Routes that are gone or differ.
+    pub routes_removed: Vec<Name>,
+}
+
+/// What changes in a group.
+#[derive(Debug, Clone)]
+pub struct GroupChange {
+    /// The group.
+    pub name: Name,
+    /// Whether it is new or gone as a whole.
+    pub whole: Option<Whole>,
+    /// What changes in its space.
+    pub space: SpaceChange,
+    /// Hostnames that are new.
+    pub hosts_added: usize,
+    /// Hostnames that are gone.
+    pub hosts_removed: usize,
+}
+
+/// A group that exists on one side only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+}
+
+/// What changes in an address space: prefixes as they are written, addresses as they count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpaceChange {
+    /// Space that is new.
+    pub added: PrefixSet,
+    /// Space that is gone.
+    pub removed: PrefixSet,
+    /// Aggregated prefixes that are written now and were not before.
+    pub prefixes_added: usize,
+    /// Aggregated prefixes that were written before and are not now.
+    pub prefixes_removed: usize,
+}
+
+impl SpaceChange {
+    /// Compares two sets.
+    pub fn between(old: &PrefixSet, new: &PrefixSet) -> Self {
+        Self {
+            added: new.difference(old),
+            removed: old.difference(new),
+            prefixes_added: not_in(new, old),
+            prefixes_removed: not_in(old, new),
+        }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// How many prefixes of one set are not written in the other.
+fn not_in(left: &PrefixSet, right: &PrefixSet) -> usize {
+    let v4 = left.v4().iter().filter(|net| right.v4().binary_search(net).is_err()).count();
+    let v6 = left.v6().iter().filter(|net| right.v6().binary_search(net).is_err()).count();
+    v4 + v6
+}
+
+impl Difference {
+    /// Compares two rule sets.
+    pub fn between(old: &RuleSet, new: &RuleSet) -> Self {
+        let mut difference = Self::default();
+        let mut groups: BTreeMap<&Name, (Option<&AddressGroup>, Option<&AddressGroup>)> = BTreeMap::new();
+        for group in &old.groups {
+            groups.entry(&group.name).or_default().0 = Some(group);
+        }
+        for group in &new.groups {
+            groups.entry(&group.name).or_default().1 = Some(group);
+        }
+        for (name, (before, after)) in groups {
+            difference.groups.extend(group_change(name, before, after));
+        }
+        for rule in &new.rules {
+            match old.rules.iter().find(|before| before.name == rule.name) {
+                None => difference.rules_added.push(rule.name.clone()),
+                Some(before) if before != rule => difference.rules_changed.push(rule.name.clone()),
+                Some(_) => {}
+            }
+        }
+        let gone = |name: &Name| !new.rules.iter().any(|rule| rule.name == *name);
+        difference.rules_removed =
+            old.rules.iter().map(|rule| rule.name.clone()).filter(gone).collect();
+        let missing_in = |side: &RuleSet, other: &RuleSet| {
+            side.routes
+                .iter()
+                .filter(|route| !other.routes.contains(route))
+                .map(|route| route.name.clone())
+                .collect()
+        };
+        difference.routes_added = missing_in(new, old);
+        difference.routes_removed = missing_in(old, new);
+        difference
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let Self { groups, rules_added, rules_removed, rules_changed, routes_added, routes_removed } =
+            self;
+        groups.is_empty()
+            && [rules_added, rules_removed, rules_changed, routes_added, routes_removed]
+                .iter()
+                .all(|names| names.is_empty())
+    }
+}
+
+fn group_change(
+    name: &Name,
+    before: Option<&AddressGroup>,
+    after: Option<&AddressGroup>,
+) -> Option<GroupChange> {
+    let whole = match (before, after) {
+        (None, Some(_)) => Some(Whole::Added),
+        (Some(_), None) => Some(Whole::Removed),
+        _ => None,
+    };
+    let empty = PrefixSet::new();
+    let prefixes = |group: Option<&AddressGroup>| group.map_or(empty.clone(), |group| group.prefixes.clone());
+    let hosts = |group: Option<&AddressGroup>| group.map(|group| group.hosts.clone()).unwrap_or_default();
+    let (old_hosts, new_hosts) = (hosts(before), hosts(after));
+    let space = SpaceChange::between(&prefixes(before), &prefixes(after));
+    let hosts_added = new_hosts.iter().filter(|host| !old_hosts.contains(host)).count();
+    let hosts_removed = old_hosts.iter().filter(|host| !new_hosts.contains(host)).count();
+    let changed = whole.is_some() || !space.is_empty() || hosts_added + hosts_removed > 0;
+    changed.then(|| GroupChange { name: name.clone(), whole, space, hosts_added, hosts_removed })
+}

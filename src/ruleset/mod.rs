@@ -1,0 +1,442 @@
+//! The vendor-neutral rules: address groups, allow rules, routes and security rules.
+//!
+//! Owns the value that every dialect renders, its canonical digest, its JSON form, and the difference of two.
+//! Promises: equal rule sets have equal digests whatever publication they came from; a rule never has a family
+//! in which its own end is empty (it would admit anyone).
+
+mod difference;
+mod document;
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use crate::config::{
+    Comment, Direction, Families, HostName, Interface, Name, Protocol, Service, Target,
+};
+use crate::intent::{Intent, RouteDestination, RoutePurpose, SecurityPeer};
+use crate::prefix::PrefixSet;
+use crate::selection::Selection;
+use crate::snapshot::{Cloud, Digest, TagName, digest::Hasher};
+
+pub use difference::{Difference, GroupChange, SpaceChange, Whole};
+pub use document::{DocumentError, FORMAT, read as read_document, write as write_document};
+
+/// Everything that is let through, and the routes and security rules beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    /// Address groups, by name.
+    pub groups: Vec<AddressGroup>,
+    /// Allow rules, by name.
+    pub rules: Vec<AllowRule>,
+    /// User-defined routes with next hop Internet.
+    pub routes: Vec<Route>,
+    /// Rules of network security groups.
+    pub security: Vec<SecurityRule>,
+}
+
+/// A named set of addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressGroup {
+    /// Its name.
+    pub name: Name,
+    /// The cloud of its tags; none for a group without tags.
+    pub cloud: Option<Cloud>,
+    /// Its tags as published, by name.
+    pub tags: Vec<TagName>,
+    /// Its space, aggregated.
+    pub prefixes: PrefixSet,
+    /// Hostnames whose addresses belong to it but are not known here.
+    pub hosts: Vec<HostName>,
+    /// The profile it comes from.
+    pub profile: Option<Name>,
+}
+
+/// Lets new connections through between own prefixes and a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowRule {
+    /// Its name.
+    pub name: Name,
+    /// Which way connections are opened.
+    pub direction: Direction,
+    /// Own prefixes.
+    pub own: PrefixSet,
+    /// The remote group.
+    pub group: Name,
+    /// Protocols and ports, sorted and joined.
+    pub services: Vec<Service>,
+    /// Interfaces towards the internet; empty: those of the target.
+    pub interfaces: Vec<Interface>,
+    /// Log new connections.
+    pub log: bool,
+    /// The user's comment.
+    pub comment: Option<Comment>,
+    /// The profile it comes from.
+    pub profile: Option<Name>,
+}
+
+/// A user-defined route with next hop Internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Its name.
+    pub name: Name,
+    /// Where to.
+    pub destination: Destination,
+    /// What for.
+    pub purpose: RoutePurpose,
+    /// The profile it comes from.
+    pub profile: Name,
+}
+
+/// Where a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A service tag, with its prefixes for those who cannot route to tags.
+    Tag {
+        /// The tag as published.
+        tag: TagName,
+        /// Its space.
+        prefixes: PrefixSet,
+        /// Whether the publication says that it may be a route's destination.
+        routable: bool,
+    },
+    /// A prefix.
+    Prefix(IpNet),
+}
+
+/// A rule of a network security group; the near side is the tag VirtualNetwork.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityRule {
+    /// Its name.
+    pub name: Name,
+    /// Which way.
+    pub direction: Direction,
+    /// The far side.
+    pub peer: Peer,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The ports, of that protocol.
+    pub services: Vec<Service>,
+    /// What it is for.
+    pub purpose: String,
+    /// The profile it comes from.
+    pub profile: Name,
+}
+
+/// The far side of a security rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// A service tag, or one of AzureLoadBalancer, VirtualNetwork and Internet.
+    Tag(TagName),
+    /// Prefixes of one family.
+    Prefixes(PrefixSet),
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both, in the order in which they are written.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// `IPv4` or `IPv6`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// The part of a set that is of this family.
+    pub fn of(self, set: &PrefixSet) -> PrefixSet {
+        match self {
+            Self::V4 => set.only_v4(),
+            Self::V6 => set.only_v6(),
+        }
+    }
+}
+
+/// One rule in one family and protocol: what most dialects write as one line.
+#[derive(Debug, Clone)]
+pub struct Flow<'r> {
+    /// The rule.
+    pub rule: &'r AllowRule,
+    /// Its remote group.
+    pub group: &'r AddressGroup,
+    /// The family.
+    pub family: Family,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Own prefixes of the family; never empty.
+    pub own: Vec<IpNet>,
+    /// Ports of the protocol; never empty.
+    pub ports: Vec<crate::config::Ports>,
+}
+
+impl RuleSet {
+    /// Joins what is asked for with what was selected.
+    pub fn build(intent: &Intent, selection: &Selection) -> Self {
+        let groups = intent
+            .groups
+            .iter()
+            .map(|spec| {
+                let selected = selection.groups.get(&spec.name).cloned().unwrap_or_default();
+                AddressGroup {
+                    name: spec.name.clone(),
+                    cloud: (!selected.tags.is_empty()).then_some(spec.cloud),
+                    tags: selected.tags,
+                    prefixes: selected.prefixes,
+                    hosts: spec.hosts.clone(),
+                    profile: spec.profile.clone(),
+                }
+            })
+            .collect();
+        let rules = intent
+            .rules
+            .iter()
+            .map(|spec| AllowRule {
+                name: spec.name.clone(),
+                direction: spec.direction,
+                own: spec.own.clone(),
+                group: spec.group.clone(),
+                services: spec.services.clone(),
+                interfaces: spec.interfaces.clone(),
+                log: spec.log,
+                comment: spec.comment.clone(),
+                profile: spec.profile.clone(),
+            })
+            .collect();
+        let routes = intent
+            .routes
+            .iter()
+            .filter_map(|spec| {
+                let destination = match &spec.destination {
+                    RouteDestination::Prefix(prefix) => Destination::Prefix(*prefix),
+                    RouteDestination::Tag { cloud, tag } => {
+                        let found = selection.route_tags.get(&(*cloud, tag.clone()))?;
+                        Destination::Tag {
+                            tag: found.name.clone(),
+                            prefixes: found.prefixes.clone(),
+                            routable: found.routable,
+                        }
+                    }
+                };
+                let (name, profile) = (spec.name.clone(), spec.profile.clone());
+                Some(Route { name, destination, purpose: spec.purpose, profile })
+            })
+            .collect();
+        let security = intent
+            .security
+            .iter()
+            .filter_map(|spec| {
+                let peer = match &spec.peer {
+                    SecurityPeer::Tag(tag) => Peer::Tag(tag.clone()),
+                    SecurityPeer::Prefixes(prefixes) => Peer::Prefixes(prefixes.clone()),
+                    SecurityPeer::ServiceInRegion { cloud, service, region } => {
+                        let key = (*cloud, *service, region.clone());
+                        Peer::Tag(selection.region_tags.get(&key)?.clone())
+                    }
+                };
+                Some(SecurityRule {
+                    name: spec.name.clone(),
+                    direction: spec.direction,
+                    peer,
+                    protocol: spec.protocol,
+                    services: spec.services.clone(),
+                    purpose: spec.purpose.to_owned(),
+                    profile: spec.profile.clone(),
+                })
+            })
+            .collect();
+        Self { groups, rules, routes, security }
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &Name) -> Option<&AddressGroup> {
+        self.groups.iter().find(|group| group.name == *name)
+    }
+
+    /// The part that a target carries: its rules, its groups, its families. Routes and security rules belong to
+    /// profiles and follow them.
+    #[must_use]
+    pub fn part_for(&self, target: &Target) -> Self {
+        let named = |list: &[toml::Spanned<Name>], name: &Name, profile: Option<&Name>| {
+            list.iter().any(|wanted| wanted.get_ref() == name || Some(wanted.get_ref()) == profile)
+        };
+        let families = |prefixes: &PrefixSet| target.families.of(prefixes);
+        let rules: Vec<AllowRule> = self
+            .rules
+            .iter()
+            .filter(|rule| match &target.rules {
+                None => true,
+                Some(wanted) => named(wanted, &rule.name, rule.profile.as_ref()),
+            })
+            .map(|rule| AllowRule { own: families(&rule.own), ..rule.clone() })
+            .collect();
+        let used: BTreeSet<&Name> = rules.iter().map(|rule| &rule.group).collect();
+        let groups = self
+            .groups
+            .iter()
+            .filter(|group| match (&target.groups, &target.rules) {
+                (None, None) => true,
+                (None, Some(_)) => used.contains(&group.name),
+                (Some(wanted), _) => {
+                    used.contains(&group.name) && target.rules.is_some()
+                        || named(wanted, &group.name, group.profile.as_ref())
+                }
+            })
+            .map(|group| AddressGroup { prefixes: families(&group.prefixes), ..group.clone() })
+            .collect::<Vec<_>>();
+        let present: BTreeSet<&Name> = groups.iter().map(|group| &group.name).collect();
+        let rules = rules.iter().filter(|rule| present.contains(&rule.group)).cloned().collect();
+        let of_profile = |profile: &Name| match &target.rules {
+            None => true,
+            Some(wanted) => wanted.iter().any(|wanted| wanted.get_ref() == profile),
+        };
+        let in_families = |prefix: &IpNet| match prefix {
+            IpNet::V4(_) => target.families.v4(),
+            IpNet::V6(_) => target.families.v6(),
+        };
+        let routes = self
+            .routes
+            .iter()
+            .filter(|route| of_profile(&route.profile))
+            .filter(|route| match &route.destination {
+                Destination::Prefix(prefix) => in_families(prefix),
+                Destination::Tag { .. } => true,
+            })
+            .cloned()
+            .collect();
+        let security =
+            self.security.iter().filter(|rule| of_profile(&rule.profile)).cloned().collect();
+        Self { groups, rules, routes, security }
+    }
+
+    /// Every rule in every family and protocol in which it lets something through (or will, once its hostnames
+    /// are resolved). A family in which the own end is empty gives none: see [`RuleSet::gaps`].
+    pub fn flows(&self, families: Families) -> Vec<Flow<'_>> {
+        let mut flows = Vec::new();
+        for rule in &self.rules {
+            let Some(group) = self.group(&rule.group) else { continue };
+            for family in Family::ALL {
+                let wanted = match family {
+                    Family::V4 => families.v4(),
+                    Family::V6 => families.v6(),
+                };
+                let own: Vec<IpNet> = family.of(&rule.own).iter().collect();
+                let remote = !family.of(&group.prefixes).is_empty() || !group.hosts.is_empty();
+                if !wanted || own.is_empty() || !remote {
+                    continue;
+                }
+                for protocol in Protocol::ALL {
+                    let ports: Vec<_> = rule
+                        .services
+                        .iter()
+                        .filter(|service| service.protocol == protocol)
+                        .map(|service| service.ports)
+                        .collect();
+                    if !ports.is_empty() {
+                        let own = own.clone();
+                        flows.push(Flow { rule, group, family, protocol, own, ports });
+                    }
+                }
+            }
+        }
+        flows
+    }
+
+    /// What is left out and why, for the summary: families without a source, hostnames not yet resolved.
+    pub fn gaps(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
+        for rule in &self.rules {
+            let Some(group) = self.group(&rule.group) else { continue };
+            for family in Family::ALL {
+                let remote = family.of(&group.prefixes);
+                if family.of(&rule.own).is_empty() && !remote.is_empty() {
+                    gaps.push(format!(
+                        "rule {}: no {} rule, since it has no own {} prefix ({} prefixes of group {} unused)",
+                        rule.name,
+                        family.name(),
+                        family.name(),
+                        remote.len(),
+                        group.name
+                    ));
+                }
+            }
+        }
+        for group in self.groups.iter().filter(|group| !group.hosts.is_empty()) {
+            let (wildcards, names): (Vec<_>, Vec<_>) =
+                group.hosts.iter().partition(|host| host.is_wildcard());
+            let join = |hosts: &[&HostName]| {
+                hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ")
+            };
+            if !names.is_empty() {
+                gaps.push(format!("group {}: not yet resolved: {}", group.name, join(&names)));
+            }
+            if !wildcards.is_empty() {
+                gaps.push(format!(
+                    "group {}: not covered where a dialect has no wildcards: {}",
+                    group.name,
+                    join(&wildcards)
+                ));
+            }
+        }
+        gaps
+    }
+
+    /// SHA-256 over the canonical content. Where the addresses came from does not count, so a publication that
+    /// changes nothing here changes no artifact.
+    pub fn digest(&self) -> Digest {
+        let mut hash = Hasher::new("tagwall rule set v1");
+        hash.number(self.groups.len() as u64);
+        for group in &self.groups {
+            hash.text(group.name.as_str());
+            hash.text(group.cloud.map_or("", Cloud::name));
+            hash.texts(group.tags.iter().map(TagName::as_str));
+            hash.prefixes(group.prefixes.v4(), group.prefixes.v6());
+            hash.texts(group.hosts.iter().map(HostName::as_str));
+        }
+        hash.number(self.rules.len() as u64);
+        for rule in &self.rules {
+            hash.text(rule.name.as_str());
+            hash.text(rule.direction.name());
+            hash.prefixes(rule.own.v4(), rule.own.v6());
+            hash.text(rule.group.as_str());
+            hash.texts(rule.services.iter().map(ToString::to_string));
+            hash.texts(rule.interfaces.iter().map(Interface::as_str));
+            hash.number(u64::from(rule.log));
+            hash.text(rule.comment.as_ref().map_or("", Comment::as_str));
+        }
+        hash.number(self.routes.len() as u64);
+        for route in &self.routes {
+            hash.text(route.name.as_str());
+            match &route.destination {
+                Destination::Tag { tag, prefixes, routable } => {
+                    hash.text(tag.as_str());
+                    hash.prefixes(prefixes.v4(), prefixes.v6());
+                    hash.number(u64::from(*routable));
+                }
+                Destination::Prefix(prefix) => hash.text(&prefix.to_string()),
+            }
+            hash.text(route.purpose.describe());
+        }
+        hash.number(self.security.len() as u64);
+        for rule in &self.security {
+            hash.text(rule.name.as_str());
+            hash.text(rule.direction.name());
+            match &rule.peer {
+                Peer::Tag(tag) => hash.text(tag.as_str()),
+                Peer::Prefixes(prefixes) => hash.prefixes(prefixes.v4(), prefixes.v6()),
+            }
+            hash.text(rule.protocol.name());
+            hash.texts(rule.services.iter().map(ToString::to_string));
+        }
+        hash.finish()
+    }
+}

@@ -1,0 +1,238 @@
+//! Finds in the publications what the configuration asks for: named address sets, aggregated exactly.
+//!
+//! Owns: tags by name, by service and region, by pattern; exclusions. Promises: a name that is not published is
+//! an error that suggests names, never an empty set; the space of a group is exactly that of its tags and
+//! prefixes, less what is excluded. Does not judge whether a publication is to be believed.
+
+mod lookup;
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, ConfigError, Diagnostic, Exclusion, Name, Region, TagSelector};
+use crate::intent::{GroupSpec, Intent, RouteDestination, SecurityPeer, Selected};
+use crate::prefix::PrefixSet;
+use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
+
+pub use lookup::{matches_pattern, region_of, tag_in_region};
+
+/// The publications in use, one for each cloud.
+pub type Publications = BTreeMap<Cloud, Publication>;
+
+/// What was found for each group, route and security rule.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// By group.
+    pub groups: BTreeMap<Name, SelectedGroup>,
+    /// Tags that routes lead to.
+    pub route_tags: BTreeMap<(Cloud, TagName), RouteTag>,
+    /// Tags in regions that security rules name.
+    pub region_tags: BTreeMap<(Cloud, &'static str, Region), TagName>,
+}
+
+/// The addresses of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SelectedGroup {
+    /// The tags it is made of, as published, in order of name.
+    pub tags: Vec<TagName>,
+    /// Its space.
+    pub prefixes: PrefixSet,
+}
+
+/// A tag that a route leads to.
+#[derive(Debug, Clone)]
+pub struct RouteTag {
+    /// The name as published.
+    pub name: TagName,
+    /// Its space.
+    pub prefixes: PrefixSet,
+    /// Whether the publication says that it may be a route's destination.
+    pub routable: bool,
+}
+
+/// Selects everything that the intent names. All errors are reported together, each with its place in the
+/// configuration.
+pub fn select(
+    config: &Config,
+    intent: &Intent,
+    publications: &Publications,
+) -> Result<Selection, ConfigError> {
+    let mut selection = Selection::default();
+    let mut found = Vec::new();
+    for spec in &intent.groups {
+        match select_group(spec, publications) {
+            Ok(group) => {
+                selection.groups.insert(spec.name.clone(), group);
+            }
+            Err(diagnostics) => found.extend(diagnostics),
+        }
+    }
+    for route in &intent.routes {
+        let RouteDestination::Tag { cloud, tag } = &route.destination else { continue };
+        match snapshot_of(publications, *cloud).and_then(|snapshot| find_tag(snapshot, tag)) {
+            Ok((snapshot, tag_found)) => {
+                let route_tag = RouteTag {
+                    name: tag_found.name().clone(),
+                    prefixes: space_of(snapshot, tag_found),
+                    routable: tag_found.features().contains(Features::UDR),
+                };
+                selection.route_tags.insert((*cloud, tag.clone()), route_tag);
+            }
+            Err(missing) => found.push(missing.diagnostic(&route.name)),
+        }
+    }
+    for rule in &intent.security {
+        let SecurityPeer::ServiceInRegion { cloud, service, region } = &rule.peer else { continue };
+        let tag = snapshot_of(publications, *cloud)
+            .and_then(|snapshot| Ok(tag_in_region(snapshot, service, region)?));
+        match tag {
+            Ok(tag) => {
+                let key = (*cloud, *service, region.clone());
+                selection.region_tags.insert(key, tag.name().clone());
+            }
+            Err(missing) => found.push(missing.diagnostic(&rule.name)),
+        }
+    }
+    if found.is_empty() {
+        return Ok(selection);
+    }
+    // One mistyped region of a profile is missed by many groups: say it once.
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|diagnostic| seen.insert(diagnostic.title().to_owned()));
+    Err(config.errors(found))
+}
+
+/// Why something could not be selected.
+enum Missing {
+    Publication(Cloud),
+    Unknown(UnknownTag),
+}
+
+impl From<UnknownTag> for Missing {
+    fn from(unknown: UnknownTag) -> Self {
+        Self::Unknown(unknown)
+    }
+}
+
+impl Missing {
+    fn diagnostic(self, wanted_by: &Name) -> Diagnostic {
+        match self {
+            Self::Publication(cloud) => Diagnostic::new(format!(
+                "there is no publication of cloud {cloud}, which `{wanted_by}` needs"
+            ))
+            .help(format!("give one with --feed, or set the group's cloud to another than {cloud}")),
+            Self::Unknown(unknown) => {
+                let diagnostic = Diagnostic::new(format!(
+                    "{} `{}` is not in the publication of cloud {}",
+                    unknown.what, unknown.name, unknown.cloud
+                ))
+                .help(format!("tagwall tags shows what is published; wanted by `{wanted_by}`"));
+                match unknown.suggestions.as_slice() {
+                    [] => diagnostic,
+                    [one] => diagnostic.label(format!("did you mean `{one}`?")),
+                    several => {
+                        diagnostic.label(format!("did you mean one of `{}`?", several.join("`, `")))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn snapshot_of(publications: &Publications, cloud: Cloud) -> Result<&Snapshot, Missing> {
+    publications
+        .get(&cloud)
+        .map(|publication| &*publication.snapshot)
+        .ok_or(Missing::Publication(cloud))
+}
+
+fn find_tag<'s>(
+    snapshot: &'s Snapshot,
+    name: &TagName,
+) -> Result<(&'s Snapshot, &'s ServiceTag), Missing> {
+    Ok((snapshot, lookup::tag_by_name(snapshot, name)?))
+}
+
+fn space_of(snapshot: &Snapshot, tag: &ServiceTag) -> PrefixSet {
+    PrefixSet::from_parts(snapshot.v4(tag).to_vec(), snapshot.v6(tag).to_vec())
+}
+
+fn select_group(
+    spec: &GroupSpec,
+    publications: &Publications,
+) -> Result<SelectedGroup, Vec<Diagnostic>> {
+    let mut tags: BTreeMap<&TagName, &ServiceTag> = BTreeMap::new();
+    let mut found = Vec::new();
+    let at = |diagnostic: Diagnostic, span: &Option<std::ops::Range<usize>>| match span {
+        Some(span) => diagnostic.at(span.clone()),
+        None => diagnostic,
+    };
+    for selector in &spec.tags {
+        let selected = snapshot_of(publications, spec.cloud).and_then(|snapshot| match &selector.what {
+            Selected::Tag(tag) => Ok(lookup::tags_of(snapshot, tag)?),
+            Selected::ServiceInRegion { service, region } => {
+                Ok(vec![tag_in_region(snapshot, service, region)?])
+            }
+        });
+        match selected {
+            Ok(selected) => {
+                for tag in selected {
+                    if tag.prefix_count() == 0 && !spec.allow_empty {
+                        let empty = Diagnostic::new(format!(
+                            "service tag {} is published without a single prefix",
+                            tag.name()
+                        ))
+                        .help(format!("set allow-empty = true in group `{}` to take it", spec.name));
+                        found.push(at(empty, &selector.span));
+                    }
+                    tags.insert(tag.name(), tag);
+                }
+            }
+            Err(missing) => found.push(at(missing.diagnostic(&spec.name), &selector.span)),
+        }
+    }
+    let mut v4 = spec.prefixes.v4().to_vec();
+    let mut v6 = spec.prefixes.v6().to_vec();
+    if let Some(publication) = publications.get(&spec.cloud) {
+        for tag in tags.values() {
+            v4.extend_from_slice(publication.snapshot.v4(tag));
+            v6.extend_from_slice(publication.snapshot.v6(tag));
+        }
+    }
+    let mut prefixes = PrefixSet::from_parts(v4, v6);
+    for (exclusion, span) in &spec.exclude {
+        let excluded = match exclusion {
+            Exclusion::Prefix(prefix) => Ok(PrefixSet::from(*prefix)),
+            Exclusion::Tags(selector) => excluded_space(spec, publications, selector),
+        };
+        match excluded {
+            Ok(excluded) => prefixes = prefixes.difference(&excluded),
+            Err(missing) => found.push(at(missing.diagnostic(&spec.name), span)),
+        }
+    }
+    let prefixes = spec.families.of(&prefixes);
+    if found.is_empty() && prefixes.is_empty() && spec.hosts.is_empty() && !spec.allow_empty {
+        let empty = Diagnostic::new(format!("group `{}` holds no address", spec.name)).help(
+            "what it selects is excluded again or of the other family; set allow-empty = true if that is meant",
+        );
+        found.push(at(empty, &spec.tags.first().and_then(|selector| selector.span.clone())));
+    }
+    if found.is_empty() {
+        let tags = tags.into_keys().cloned().collect();
+        Ok(SelectedGroup { tags, prefixes })
+    } else {
+        Err(found)
+    }
+}
+
+fn excluded_space(
+    spec: &GroupSpec,
+    publications: &Publications,
+    selector: &TagSelector,
+) -> Result<PrefixSet, Missing> {
+    let snapshot = snapshot_of(publications, spec.cloud)?;
+    let mut excluded = PrefixSet::new();
+    for tag in lookup::tags_of(snapshot, selector)? {
+        excluded = excluded.union(&space_of(snapshot, tag));
+    }
+    Ok(excluded)
+}

@@ -1,0 +1,157 @@
+//! SHA-256 digests over canonical content.
+
+use std::fmt;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The first 12 hexadecimal digits: enough for a person to tell two apart.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Digest({self})")
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let malformed = || "a digest is 64 hexadecimal digits".to_owned();
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(malformed());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16).ok_or_else(malformed);
+            // Two hexadecimal digits are at most 0xff.
+            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| malformed())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Feeds typed values into SHA-256 so that no two different sequences of values give the same bytes: every
+/// variable-length value is preceded by its length.
+#[derive(Debug)]
+pub struct Hasher {
+    state: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Hasher {
+    /// A hasher for one kind of content; `domain` keeps digests of different kinds apart.
+    pub fn new(domain: &str) -> Self {
+        let mut hasher = Self { state: Sha256::new(), buffer: Vec::with_capacity(4096) };
+        hasher.text(domain);
+        hasher
+    }
+
+    /// Adds a text.
+    pub fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    /// Adds texts, preceded by their number.
+    pub fn texts<T: AsRef<str>>(&mut self, texts: impl ExactSizeIterator<Item = T>) {
+        self.number(texts.len() as u64);
+        texts.for_each(|text| self.text(text.as_ref()));
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, number: u64) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// Adds the prefixes of both families, in the order given.
+    pub fn prefixes(&mut self, v4: &[Ipv4Net], v6: &[Ipv6Net]) {
+        self.number(v4.len() as u64);
+        for prefix in v4 {
+            self.bytes(&prefix.addr().octets());
+            self.bytes(&[prefix.prefix_len()]);
+        }
+        self.number(v6.len() as u64);
+        for prefix in v6 {
+            self.bytes(&prefix.addr().octets());
+            self.bytes(&[prefix.prefix_len()]);
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > self.buffer.capacity() {
+            self.state.update(&self.buffer);
+            self.buffer.clear();
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The digest of everything added.
+    pub fn finish(mut self) -> Digest {
+        self.state.update(&self.buffer);
+        Digest(self.state.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(
+            digest.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("ba78".parse::<Digest>().is_err());
+        assert!("zz".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn boundaries_count() {
+        let digest = |parts: &[&str]| {
+            let mut hasher = Hasher::new("test");
+            parts.iter().for_each(|part| hasher.text(part));
+            hasher.finish()
+        };
+        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+    }
+}
