@@ -1,1 +1,24 @@
-//! Doors to the operating system.
+//! Doors to the operating system: files, the lock, subprocesses, secrets.
+//!
+//! This room owns every system call whose failure has to be explained to an operator, and the rules
+//! that make it safe:
+//!
+//! - [`files`]: a file is replaced whole or not at all, durably, and not touched when it is equal;
+//!   reading is bounded and never blocks on something that is not a file;
+//! - [`lock`]: one process (with the commands it started) works on a state folder;
+//! - [`command`]: a subprocess has an absolute path, no shell, a clean environment, a time limit and
+//!   a limit on its output, and nothing of it outlives the call;
+//! - [`secret`]: a credential never shows itself in a log or an error;
+//! - [`printable`]: text from outside cannot steer the terminal that shows it.
+//!
+//! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows
+//! nothing of firewalls or publications and imports nothing of the crate.
+
+pub mod command;
+pub mod files;
+pub mod lock;
+pub mod printable;
+pub mod secret;
+
+#[cfg(test)]
+mod testing;
