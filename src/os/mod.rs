@@ -14,7 +14,7 @@
 //! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows
 //! nothing of firewalls or publications and imports nothing of the crate.
 
-//pub mod command;
+pub mod command;
 pub mod files;
 pub mod lock;
 pub mod printable;
