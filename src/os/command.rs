@@ -10,7 +10,7 @@
 //!   daemon (left the group) is out of reach, but cannot make the call wait;
 //! - of its output no more is kept than the limit, the rest is read and thrown away, so that it
 //!   never blocks on a full pipe;
-//! - its words reach an error message only after [`printable`] made them harmless.
+//! - its words reach an error message only after [`printable`](super::printable) made them harmless.
 //!
 //! A child holds the [lock](super::lock) of this process while it runs. Calls block.
 

@@ -25,7 +25,6 @@ pub fn printable(text: &str, max: usize) -> String {
     // The length of `shown` at which a cut still leaves room for the mark.
     let mut cut_at = 0;
     for character in text.chars() {
-        let before = shown.len();
         let width = push_escaped(&mut shown, character);
         if used + width > max {
             shown.truncate(cut_at);
@@ -33,9 +32,6 @@ pub fn printable(text: &str, max: usize) -> String {
                 shown.push(CUT);
             }
             return shown;
-        }
-        if used < max {
-            cut_at = before;
         }
         used += width;
         if used < max {

@@ -31,7 +31,7 @@ pub struct Secret(String);
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// The file could not be read.
-    #[error("could not load a secret")]
+    #[error("could not load the secret in {}", printable_path(.0.path()))]
     File(#[from] FileError),
     /// Other users of the host may read or change it.
     #[error(
