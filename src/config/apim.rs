@@ -215,7 +215,8 @@ impl<'de> Deserialize<'de> for Subnets {
             type Value = Subnets;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of prefixes, or a table with such a list for each region")
+                formatter
+                    .write_str("a list of prefixes, or a table with such a list for each region")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Subnets, A::Error> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode, Nftables,
-    NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+    Apim, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
+    Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
 /// Everything that is wrong, in the order of the tables.
@@ -67,9 +67,8 @@ fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
     }
     let subnets = profile.all_subnets();
     if subnets.is_empty() {
-        found.push(
-            Diagnostic::new(format!("apim.{name} has no subnet")).at(profile.subnets.span()),
-        );
+        found
+            .push(Diagnostic::new(format!("apim.{name} has no subnet")).at(profile.subnets.span()));
     }
     let tunnelled = |route| profile.tunnelled.contains(&route);
     for (has_family, route, family, text) in [
@@ -225,16 +224,14 @@ fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<D
             .help("a target has one dialect; make a second target for the other"),
         ),
     }
-    let known = |wanted: &Name| {
-        config.rules.contains_key(wanted) || config.apim.contains_key(wanted)
-    };
+    let known =
+        |wanted: &Name| config.rules.contains_key(wanted) || config.apim.contains_key(wanted);
     for rule in target.rules.iter().flatten().filter(|rule| !known(rule.get_ref())) {
         let names = config.rules.keys().chain(config.apim.keys()).map(Name::as_str);
         found.push(unknown(&format!("targets.{name}.rules"), "rule or profile", rule, names));
     }
-    let known = |wanted: &Name| {
-        config.groups.contains_key(wanted) || config.apim.contains_key(wanted)
-    };
+    let known =
+        |wanted: &Name| config.groups.contains_key(wanted) || config.apim.contains_key(wanted);
     for group in target.groups.iter().flatten().filter(|group| !known(group.get_ref())) {
         let names = config.groups.keys().chain(config.apim.keys()).map(Name::as_str);
         found.push(unknown(&format!("targets.{name}.groups"), "group or profile", group, names));
@@ -273,11 +270,19 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
                     super::Iptables::MAX_CHAIN
                 )));
             }
-            if settings.rest != Rest::Return && settings.egress.is_empty() && rules_without_egress(config) {
+            if settings.rest != Rest::Return
+                && settings.egress.is_empty()
+                && rules_without_egress(config)
+            {
                 found.push(without_egress(name, "iptables"));
             }
         }
-        Dialect::List(_) | Dialect::Json(_) => {}
+        Dialect::List(_)
+        | Dialect::Json(_)
+        | Dialect::Panos(_)
+        | Dialect::Fortios(_)
+        | Dialect::Azure(_)
+        | Dialect::Custom(_) => {}
     }
 }
 
@@ -299,7 +304,10 @@ fn check_nftables(config: &Config, name: &Name, settings: &Nftables, found: &mut
         ),
         _ => {}
     }
-    if settings.mode == NftablesMode::Own && settings.egress.is_empty() && rules_without_egress(config) {
+    if settings.mode == NftablesMode::Own
+        && settings.egress.is_empty()
+        && rules_without_egress(config)
+    {
         found.push(without_egress(name, "nftables"));
     }
 }

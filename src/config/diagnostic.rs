@@ -198,10 +198,8 @@ pub(super) fn of_toml(error: &toml::de::Error) -> Diagnostic {
         && let Some(unknown) = quoted.next()
     {
         let allowed: Vec<&str> = quoted.collect();
-        diagnostic.title = match message.starts_with("unknown field") {
-            true => format!("unknown key `{unknown}`"),
-            false => format!("unknown value `{unknown}`"),
-        };
+        let what = if message.starts_with("unknown field") { "key" } else { "value" };
+        diagnostic.title = format!("unknown {what} `{unknown}`");
         diagnostic.label = nearest(unknown, allowed.iter().copied())
             .first()
             .map(|name| format!("did you mean `{name}`?"));

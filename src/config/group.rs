@@ -63,9 +63,7 @@ impl FromStr for TagSelector {
         let pattern = text.contains('*')
             && text.len() <= TagName::MAX_LENGTH
             && text.bytes().any(|byte| byte.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'.'));
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'.'));
         if pattern {
             Ok(Self::Pattern(text.into()))
         } else {

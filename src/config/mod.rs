@@ -14,18 +14,13 @@ mod network;
 mod service;
 mod target;
 
-pub use apim::{
-    Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets,
-};
+pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
 pub use diagnostic::{ConfigError, Diagnostic, nearest};
 pub use group::{Direction, Endpoint, Exclusion, Group, Rule, TagSelector};
 pub use names::{Comment, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
 pub use service::{Ports, Protocol, Service, normalise};
-pub use target::{
-    Dialect, Iptables, IptablesMode, Json, List, ListLayout, NamePrefix, Nftables, NftablesFamily,
-    NftablesMode, Rest, RestLog, Target,
-};
+pub use target::*;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

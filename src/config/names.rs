@@ -111,7 +111,8 @@ impl FromStr for HostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = |reason: &str| Err(format!("`{}` is no hostname: {reason}", text.escape_debug()));
+        let refuse =
+            |reason: &str| Err(format!("`{}` is no hostname: {reason}", text.escape_debug()));
         let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let labels = lower.strip_prefix("*.").unwrap_or(&lower);
         if lower.len() > 253 {
@@ -127,7 +128,9 @@ impl FromStr for HostName {
             }
             let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             if !label.bytes().all(inside) || label.starts_with('-') || label.ends_with('-') {
-                return refuse("labels are letters, digits, `-` and `_`, with no `-` at either end");
+                return refuse(
+                    "labels are letters, digits, `-` and `_`, with no `-` at either end",
+                );
             }
         }
         let last = labels.rsplit('.').next().unwrap_or_default();
@@ -154,9 +157,9 @@ impl FromStr for Interface {
             && text.len() <= 15
             && stem != "."
             && stem != ".."
-            && stem
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@'));
+            && stem.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@')
+            });
         if well_formed {
             Ok(Self(text.into()))
         } else {
@@ -231,7 +234,9 @@ mod tests {
         let host = |text: &str| text.parse::<HostName>().map(String::from);
         assert_eq!(host("Login.MicrosoftOnline.com.").as_deref(), Ok("login.microsoftonline.com"));
         assert!("*.data.microsoft.com".parse::<HostName>().unwrap().is_wildcard());
-        for bad in ["localhost", "a..b", "-a.b", "a-.b", "a.*.b", "*", "10.0.0.1", "a b.c", "a.b;c", ""] {
+        for bad in
+            ["localhost", "a..b", "-a.b", "a-.b", "a.*.b", "*", "10.0.0.1", "a b.c", "a.b;c", ""]
+        {
             assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
         }
         assert!(format!("{}.com", "a".repeat(64)).parse::<HostName>().is_err());

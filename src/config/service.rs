@@ -172,7 +172,9 @@ mod tests {
         for text in ["tcp/443", "udp/123", "tcp/8000-8010"] {
             assert_eq!(text.parse::<Service>().unwrap().to_string(), text);
         }
-        for bad in ["443", "tcp/0", "tcp/65536", "tcp/9-1", "icmp/1", "tcp/+1", "tcp/", "tcp/1-", "TCP/1"] {
+        for bad in
+            ["443", "tcp/0", "tcp/65536", "tcp/9-1", "icmp/1", "tcp/+1", "tcp/", "tcp/1-", "TCP/1"]
+        {
             assert!(bad.parse::<Service>().is_err(), "{bad:?}");
         }
     }

@@ -13,8 +13,8 @@ use std::ops::Range;
 use ipnet::IpNet;
 
 use crate::config::{
-    Comment, Config, Direction, Endpoint, Exclusion, Families, HostName, Interface, Name, Protocol, Region,
-    Service, TagSelector, normalise, space,
+    Comment, Config, Direction, Endpoint, Exclusion, Families, HostName, Interface, Name, Protocol,
+    Region, Service, TagSelector, normalise, space,
 };
 use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, TagName};
@@ -131,7 +131,9 @@ pub enum RouteDestination {
 }
 
 /// Why a route is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoutePurpose {
     /// Answers of the management endpoint.
@@ -206,13 +208,14 @@ impl Intent {
                     })
                     .collect()
             } else {
-                let join = |tag: &toml::Spanned<TagSelector>, region: &toml::Spanned<Region>| Selector {
-                    what: Selected::ServiceInRegion {
-                        service: tag.get_ref().to_string().into(),
-                        region: region.get_ref().clone(),
-                    },
-                    span: Some(region.span()),
-                };
+                let join =
+                    |tag: &toml::Spanned<TagSelector>, region: &toml::Spanned<Region>| Selector {
+                        what: Selected::ServiceInRegion {
+                            service: tag.get_ref().to_string().into(),
+                            region: region.get_ref().clone(),
+                        },
+                        span: Some(region.span()),
+                    };
                 group
                     .tags
                     .iter()

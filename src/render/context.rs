@@ -35,7 +35,8 @@ impl GroupContext {
     pub(super) fn of(group: &AddressGroup) -> Self {
         let (wildcards, hosts): (Vec<_>, Vec<_>) =
             group.hosts.iter().partition(|host| host.is_wildcard());
-        let texts = |hosts: Vec<&crate::config::HostName>| hosts.iter().map(ToString::to_string).collect();
+        let texts =
+            |hosts: Vec<&crate::config::HostName>| hosts.iter().map(ToString::to_string).collect();
         Self {
             name: group.name.to_string(),
             cloud: group.cloud.map(crate::snapshot::Cloud::name),
@@ -102,7 +103,9 @@ impl Job<'_> {
     /// hostnames by itself; otherwise the names that are missing are listed.
     pub(super) fn header(&self, resolves: bool) -> Vec<String> {
         let mut lines = vec![
-            format!("Made by tagwall; changes made here are overwritten. Format {ARTIFACT_FORMAT}."),
+            format!(
+                "Made by tagwall; changes made here are overwritten. Format {ARTIFACT_FORMAT}."
+            ),
             format!("target {}, rule set {}", self.name, self.digest),
         ];
         if !resolves {
@@ -184,7 +187,13 @@ mod tests {
 
     #[test]
     fn packed_text_is_what_the_library_writes() {
-        let nets = ["0.0.0.0/1", "192.0.2.0/24", "198.51.100.128/25", "255.255.255.255/32", "10.9.99.100/30"];
+        let nets = [
+            "0.0.0.0/1",
+            "192.0.2.0/24",
+            "198.51.100.128/25",
+            "255.255.255.255/32",
+            "10.9.99.100/30",
+        ];
         let set: PrefixSet = nets.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect();
         let expected: String = set.iter().map(|net| format!("{net}\n")).collect();
         assert_eq!(packed(&set), expected);

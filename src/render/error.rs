@@ -37,7 +37,9 @@ pub enum RenderError {
         near: Option<String>,
     },
     /// A limit of the firewall is exceeded.
-    #[error("target {target}: {object} has {count} {what}, more than the {limit} that fit; {ways_out}")]
+    #[error(
+        "target {target}: {object} has {count} {what}, more than the {limit} that fit; {ways_out}"
+    )]
     Limit {
         /// The target.
         target: Name,
@@ -53,7 +55,9 @@ pub enum RenderError {
         ways_out: String,
     },
     /// Two objects would have the same name on the firewall.
-    #[error("target {target}: {first} and {second} would both be called `{name}`; rename one of them")]
+    #[error(
+        "target {target}: {first} and {second} would both be called `{name}`; rename one of them"
+    )]
     NameClash {
         /// The target.
         target: Name,

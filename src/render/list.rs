@@ -5,6 +5,10 @@ use tera::Context;
 use super::{File, Job, RenderError};
 use crate::config::{List, ListLayout};
 
+/// The templates of this dialect.
+pub(super) const TEMPLATES: &[(&str, &str)] =
+    &[("list/group.txt", include_str!("../../templates/list/group.txt"))];
+
 pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, RenderError> {
     let mut files = Vec::new();
     for group in job.groups() {
@@ -31,7 +35,8 @@ pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, Render
                     what: "prefixes",
                     count,
                     limit,
-                    ways_out: "raise `max-entries`, select regional tags, or split the group".to_owned(),
+                    ways_out: "raise `max-entries`, select regional tags, or split the group"
+                        .to_owned(),
                 });
             }
             let mut context = Context::new();

@@ -5,18 +5,23 @@
 //! count, limit and the ways out, never a shortened file; nothing from a publication reaches a template as free text
 //! (names are validated types, prefixes are parsed). Writes no files.
 
+mod azure;
 mod context;
+mod custom;
 mod error;
 mod filters;
+mod fortios;
+mod iptables;
 mod list;
 mod naming;
 mod nftables;
+mod panos;
 mod sample;
 mod templates;
 
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
-pub use templates::{BUILT_IN, Templates};
+pub use templates::{Templates, built_in};
 
 use crate::config::{Config, ConfigError, Dialect, Name, Target};
 use crate::ruleset::{self, RuleSet};
@@ -45,8 +50,9 @@ impl Artifact {
 /// What a dialect is given.
 struct Job<'r> {
     name: &'r Name,
-    target: &'r Target,
     part: &'r RuleSet,
+    /// The same part of the rule set before this one, when it is known: what has gone is computed from it.
+    previous: Option<&'r RuleSet>,
     digest: Digest,
     templates: &'r Templates,
 }
@@ -63,10 +69,12 @@ impl File {
     }
 }
 
-/// Renders every target of the configuration, or those that `wanted` names.
+/// Renders every target of the configuration, or those that `wanted` names. With the rule set that was in force before,
+/// dialects that remove objects one by one write that as a file of its own; full files never depend on it.
 pub fn render(
     config: &Config,
     rule_set: &RuleSet,
+    previous: Option<&RuleSet>,
     templates: &Templates,
     wanted: &[Name],
 ) -> Result<Vec<Artifact>, RenderError> {
@@ -75,7 +83,7 @@ pub fn render(
         if !wanted.is_empty() && !wanted.contains(name) {
             continue;
         }
-        artifacts.extend(render_target(name, target.get_ref(), rule_set, templates)?);
+        artifacts.extend(render_target(name, target.get_ref(), rule_set, previous, templates)?);
     }
     Ok(artifacts)
 }
@@ -84,11 +92,13 @@ fn render_target(
     name: &Name,
     target: &Target,
     rule_set: &RuleSet,
+    previous: Option<&RuleSet>,
     templates: &Templates,
 ) -> Result<Vec<Artifact>, RenderError> {
     let part = rule_set.part_for(target);
+    let previous = previous.map(|previous| previous.part_for(target));
     let digest = part.digest();
-    let job = Job { name, target, part: &part, digest, templates };
+    let job = Job { name, part: &part, previous: previous.as_ref(), digest, templates };
     let mut files = Vec::new();
     for dialect in target.dialects() {
         files.extend(match dialect {
@@ -97,7 +107,11 @@ fn render_target(
             Dialect::Json(_) => {
                 vec![File::new("ruleset.json", ruleset::write_document(&part))]
             }
-            Dialect::Iptables(_) => Vec::new(),
+            Dialect::Iptables(settings) => iptables::render(&job, settings)?,
+            Dialect::Panos(settings) => panos::render(&job, settings)?,
+            Dialect::Fortios(settings) => fortios::render(&job, settings)?,
+            Dialect::Azure(settings) => azure::render(&job, settings)?,
+            Dialect::Custom(settings) => custom::render(&job, settings)?,
         });
     }
     let artifact = |file: File| Artifact {
@@ -113,11 +127,14 @@ fn render_target(
 /// everything, so that an unknown variable is found now and not in the night in which it is needed.
 pub fn check(config: &Config) -> Result<(), CheckError> {
     let templates = Templates::load(config)?;
-    for sample in sample::rule_sets() {
+    let samples = sample::rule_sets();
+    for (index, sample) in samples.iter().enumerate() {
+        // Each sample with another before it, and one with none: both ways to write what has gone.
+        let previous = index.checked_sub(1).map(|before| &samples[before]);
         for (name, target) in &config.targets {
             // The sample's names are not the configuration's: a target that is narrowed carries all of it here.
             let whole = Target { rules: None, groups: None, ..target.get_ref().clone() };
-            match render_target(name, &whole, &sample, &templates) {
+            match render_target(name, &whole, sample, previous, &templates) {
                 // The sample is small: a limit that it exceeds is one of the settings, not of the templates.
                 Ok(_) | Err(RenderError::Limit { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -15,15 +15,102 @@ use super::naming::{Names, fit};
 use super::{File, Job, RenderError};
 use crate::config::{Direction, Families, Name, Nftables, NftablesMode, Rest};
 
+/// The templates of this dialect.
+pub(super) const TEMPLATES: &[(&str, &str)] = &[
+    ("nftables/embed.nft", include_str!("../../templates/nftables/embed.nft")),
+    ("nftables/own.nft", include_str!("../../templates/nftables/own.nft")),
+    ("nftables/rules.nft", include_str!("../../templates/nftables/rules.nft")),
+];
+
 /// Words that nft reads as syntax where a name of the user's could stand.
 const KEYWORDS: &[&str] = &[
-    "accept", "add", "all", "arp", "bridge", "chain", "comment", "continue", "counter", "ct", "delete", "drop", "dup",
-    "dynamic", "element", "elements", "ether", "exthdr", "fib", "flags", "flow", "flowtable", "flush", "fwd", "goto",
-    "hash", "hook", "icmp", "icmpv6", "iif", "iifname", "inet", "insert", "interval", "ip", "ip6", "jhash", "jump",
-    "limit", "list", "log", "mac", "map", "mark", "masquerade", "meta", "meter", "monitor", "netdev", "notrack", "numgen",
-    "oif", "oifname", "osf", "policy", "priority", "protocol", "queue", "quota", "redirect", "reject", "rename", "replace",
-    "reset", "return", "rt", "rule", "ruleset", "sctp", "secmark", "set", "size", "snat", "dnat", "socket", "synproxy",
-    "table", "tcp", "time", "timeout", "tproxy", "type", "typeof", "udp", "vlan", "vmap", "xt",
+    "accept",
+    "add",
+    "all",
+    "arp",
+    "bridge",
+    "chain",
+    "comment",
+    "continue",
+    "counter",
+    "ct",
+    "delete",
+    "drop",
+    "dup",
+    "dynamic",
+    "element",
+    "elements",
+    "ether",
+    "exthdr",
+    "fib",
+    "flags",
+    "flow",
+    "flowtable",
+    "flush",
+    "fwd",
+    "goto",
+    "hash",
+    "hook",
+    "icmp",
+    "icmpv6",
+    "iif",
+    "iifname",
+    "inet",
+    "insert",
+    "interval",
+    "ip",
+    "ip6",
+    "jhash",
+    "jump",
+    "limit",
+    "list",
+    "log",
+    "mac",
+    "map",
+    "mark",
+    "masquerade",
+    "meta",
+    "meter",
+    "monitor",
+    "netdev",
+    "notrack",
+    "numgen",
+    "oif",
+    "oifname",
+    "osf",
+    "policy",
+    "priority",
+    "protocol",
+    "queue",
+    "quota",
+    "redirect",
+    "reject",
+    "rename",
+    "replace",
+    "reset",
+    "return",
+    "rt",
+    "rule",
+    "ruleset",
+    "sctp",
+    "secmark",
+    "set",
+    "size",
+    "snat",
+    "dnat",
+    "socket",
+    "synproxy",
+    "table",
+    "tcp",
+    "time",
+    "timeout",
+    "tproxy",
+    "type",
+    "typeof",
+    "udp",
+    "vlan",
+    "vmap",
+    "xt",
 ];
 
 #[derive(Serialize)]
@@ -64,7 +151,9 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
         if KEYWORDS.contains(&name) {
             return Err(RenderError::Unfit {
                 target: job.name.clone(),
-                message: format!("`{name}` is a keyword of nftables and cannot be its {key}'s name"),
+                message: format!(
+                    "`{name}` is a keyword of nftables and cannot be its {key}'s name"
+                ),
             });
         }
     }
@@ -106,6 +195,12 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
     let several = distinct(Direction::Outbound).max(distinct(Direction::Inbound)) > 1;
     let in_rules = several || settings.mode == NftablesMode::Embed;
     context.insert("interfaces_in_rules", &in_rules);
+    let directions: Vec<&str> = [Direction::Outbound, Direction::Inbound]
+        .map(Direction::name)
+        .into_iter()
+        .filter(|direction| scopes.iter().any(|scope| scope.direction == *direction))
+        .collect();
+    context.insert("directions", &directions);
     context.insert("scopes", &scopes);
     let template = match settings.mode {
         NftablesMode::Own => "nftables/own.nft",
@@ -154,15 +249,11 @@ fn set_groups(
     Ok(groups)
 }
 
-fn lines(
-    job: &Job<'_>,
-    settings: &Nftables,
-    families: Families,
-    groups: &[SetGroup],
-) -> Vec<Line> {
+fn lines(job: &Job<'_>, settings: &Nftables, families: Families, groups: &[SetGroup]) -> Vec<Line> {
     job.flows(families, &settings.egress)
         .into_iter()
-        .filter_map(|flow| {
+        .filter_map(|mut flow| {
+            flow.interfaces = quoted(&flow.interfaces);
             let group = groups.iter().find(|set| set.group.name == flow.group)?;
             let (address, set) = if flow.family == "ipv4" {
                 ("ip", group.set_v4.clone()?)
@@ -172,6 +263,11 @@ fn lines(
             Some(Line { flow, address, set })
         })
         .collect()
+}
+
+/// Interface names as nft reads any of them, `eth0.100` and names like its keywords too.
+fn quoted(interfaces: &[String]) -> Vec<String> {
+    interfaces.iter().map(|interface| format!("\"{interface}\"")).collect()
 }
 
 /// Where enforcement applies: every rule's own prefixes, whether the rule lets anything through yet or not.
@@ -197,7 +293,7 @@ fn scopes(job: &Job<'_>, settings: &Nftables, families: Families) -> Vec<Scope> 
             if !family.is_empty() {
                 scopes.push(Scope {
                     direction: direction.name(),
-                    interfaces: interfaces.clone(),
+                    interfaces: quoted(&interfaces),
                     address,
                     own: family.iter().map(|net| net.to_string()).collect(),
                 });

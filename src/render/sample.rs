@@ -49,7 +49,8 @@ fn full() -> RuleSet {
         purpose: "sample".to_owned(),
         profile: name("sample"),
     };
-    let control = Destination::Tag { tag: tag("ApiManagement"), prefixes: dual.clone(), routable: true };
+    let control =
+        Destination::Tag { tag: tag("ApiManagement"), prefixes: dual.clone(), routable: true };
     RuleSet {
         groups: vec![
             group("dual", &dual, &[]),
@@ -57,7 +58,13 @@ fn full() -> RuleSet {
             group("mixed", &dual, &["other.example.com"]),
         ],
         rules: vec![
-            rule("many-ports", "dual", Direction::Outbound, &["tcp/443", "tcp/8000-8010", "udp/123"], true),
+            rule(
+                "many-ports",
+                "dual",
+                Direction::Outbound,
+                &["tcp/443", "tcp/8000-8010", "udp/123"],
+                true,
+            ),
             rule("hosts", "hosts", Direction::Outbound, &["tcp/443"], false),
             rule("inbound", "mixed", Direction::Inbound, &["tcp/443"], false),
             rule("inbound-log", "dual", Direction::Inbound, &["udp/53", "udp/123"], true),
@@ -69,8 +76,20 @@ fn full() -> RuleSet {
             route("kms", Destination::Prefix(net("203.0.113.224/32")), RoutePurpose::Kms),
         ],
         security: vec![
-            security("in", Direction::Inbound, Peer::Tag(tag("ApiManagement")), Protocol::Tcp, "tcp/3443"),
-            security("out", Direction::Outbound, Peer::Prefixes(prefixes(&["203.0.113.224/32"])), Protocol::Udp, "udp/123"),
+            security(
+                "in",
+                Direction::Inbound,
+                Peer::Tag(tag("ApiManagement")),
+                Protocol::Tcp,
+                "tcp/3443",
+            ),
+            security(
+                "out",
+                Direction::Outbound,
+                Peer::Prefixes(prefixes(&["203.0.113.224/32"])),
+                Protocol::Udp,
+                "udp/123",
+            ),
         ],
     }
 }

@@ -9,13 +9,20 @@ use super::RenderError;
 use super::filters;
 use crate::config::{Config, nearest};
 
-/// Every built-in template: its name and its text.
-pub const BUILT_IN: &[(&str, &str)] = &[
-    ("list/group.txt", include_str!("../../templates/list/group.txt")),
-    ("nftables/embed.nft", include_str!("../../templates/nftables/embed.nft")),
-    ("nftables/own.nft", include_str!("../../templates/nftables/own.nft")),
-    ("nftables/rules.nft", include_str!("../../templates/nftables/rules.nft")),
+/// The built-in templates of every dialect: name and text.
+const BY_DIALECT: &[&[(&str, &str)]] = &[
+    super::nftables::TEMPLATES,
+    super::iptables::TEMPLATES,
+    super::list::TEMPLATES,
+    super::panos::TEMPLATES,
+    super::fortios::TEMPLATES,
+    super::azure::TEMPLATES,
 ];
+
+/// Every built-in template: its name and its text.
+pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BY_DIALECT.iter().copied().flatten().copied()
+}
 
 /// Compiled templates.
 #[derive(Debug)]
@@ -32,13 +39,13 @@ impl Templates {
             Some(folder) => user_files(&folder)?,
             None => BTreeMap::new(),
         };
-        let mut sources: Vec<(String, String)> = Vec::with_capacity(BUILT_IN.len());
-        for (name, text) in BUILT_IN {
-            let text = match overridden.get(*name) {
+        let mut sources: Vec<(String, String)> = Vec::new();
+        for (name, text) in built_in() {
+            let text = match overridden.get(name) {
                 Some(path) => read(path)?,
-                None => (*text).to_owned(),
+                None => text.to_owned(),
             };
-            sources.push(((*name).to_owned(), text));
+            sources.push((name.to_owned(), text));
         }
         let mut tera = Tera::new();
         // Firewall syntax is not HTML; each dialect escapes by its own rules.
@@ -58,11 +65,15 @@ impl Templates {
 
     /// Renders one template in memory.
     pub(super) fn render(&self, name: &str, context: &Context) -> Result<String, RenderError> {
-        self.tera.render(name, context).map_err(|error| RenderError::Template {
+        let mut text = self.tera.render(name, context).map_err(|error| RenderError::Template {
             name: name.to_owned(),
             from: self.overridden.get(name).cloned(),
             message: error.to_string(),
-        })
+        })?;
+        // Whatever a template does about white space, a text file ends with one newline.
+        text.truncate(text.trim_end_matches('\n').len());
+        text.push('\n');
+        Ok(text)
     }
 }
 
@@ -92,7 +103,7 @@ fn user_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, RenderError> {
                 path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
             };
             let name = format!("{}/{}", part(&dialect_path), part(&path));
-            if !BUILT_IN.iter().any(|(built_in, _)| *built_in == name) {
+            if !built_in().any(|(built_in, _)| built_in == name) {
                 return Err(unknown(path, &name));
             }
             files.insert(name, path);
@@ -108,7 +119,8 @@ fn hidden(path: &Path) -> bool {
 }
 
 fn unknown(path: PathBuf, name: &str) -> RenderError {
-    let near = nearest(name, BUILT_IN.iter().map(|(name, _)| *name)).first().map(|near| (*near).to_owned());
+    let near =
+        nearest(name, built_in().map(|(name, _)| name)).first().map(|near| (*near).to_owned());
     RenderError::UnknownTemplate { path, near }
 }
 

@@ -88,7 +88,8 @@ impl Difference {
     /// Compares two rule sets.
     pub fn between(old: &RuleSet, new: &RuleSet) -> Self {
         let mut difference = Self::default();
-        let mut groups: BTreeMap<&Name, (Option<&AddressGroup>, Option<&AddressGroup>)> = BTreeMap::new();
+        let mut groups: BTreeMap<&Name, (Option<&AddressGroup>, Option<&AddressGroup>)> =
+            BTreeMap::new();
         for group in &old.groups {
             groups.entry(&group.name).or_default().0 = Some(group);
         }
@@ -122,8 +123,14 @@ impl Difference {
 
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        let Self { groups, rules_added, rules_removed, rules_changed, routes_added, routes_removed } =
-            self;
+        let Self {
+            groups,
+            rules_added,
+            rules_removed,
+            rules_changed,
+            routes_added,
+            routes_removed,
+        } = self;
         groups.is_empty()
             && [rules_added, rules_removed, rules_changed, routes_added, routes_removed]
                 .iter()
@@ -142,8 +149,10 @@ fn group_change(
         _ => None,
     };
     let empty = PrefixSet::new();
-    let prefixes = |group: Option<&AddressGroup>| group.map_or(empty.clone(), |group| group.prefixes.clone());
-    let hosts = |group: Option<&AddressGroup>| group.map(|group| group.hosts.clone()).unwrap_or_default();
+    let prefixes =
+        |group: Option<&AddressGroup>| group.map_or(empty.clone(), |group| group.prefixes.clone());
+    let hosts =
+        |group: Option<&AddressGroup>| group.map(|group| group.hosts.clone()).unwrap_or_default();
     let (old_hosts, new_hosts) = (hosts(before), hosts(after));
     let space = SpaceChange::between(&prefixes(before), &prefixes(after));
     let hosts_added = new_hosts.iter().filter(|host| !old_hosts.contains(host)).count();

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{AddressGroup, AllowRule, Destination, Peer, Route, RuleSet, SecurityRule};
-use crate::config::{Comment, Direction, HostName, Interface, Name, Network, Ports, Protocol, Service, normalise};
+use crate::config::{
+    Comment, Direction, HostName, Interface, Name, Network, Ports, Protocol, Service, normalise,
+};
 use crate::intent::RoutePurpose;
 use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, Digest, TagName};
@@ -38,7 +40,9 @@ pub enum DocumentError {
         group: Name,
     },
     /// A rule's ends are not a group and prefixes.
-    #[error("rule {0}: one end is a list of prefixes and the other a group's name, by its direction")]
+    #[error(
+        "rule {0}: one end is a list of prefixes and the other a group's name, by its direction"
+    )]
     Ends(Name),
     /// The content does not have the digest that it says.
     #[error("the content has digest {actual}, but the file says {stated}: it was changed by hand")]

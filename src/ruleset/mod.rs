@@ -354,20 +354,24 @@ impl RuleSet {
     /// What is left out and why, for the summary: families without a source, hostnames not yet resolved.
     pub fn gaps(&self) -> Vec<String> {
         let mut gaps = Vec::new();
-        for rule in &self.rules {
-            let Some(group) = self.group(&rule.group) else { continue };
-            for family in Family::ALL {
-                let remote = family.of(&group.prefixes);
-                if family.of(&rule.own).is_empty() && !remote.is_empty() {
-                    gaps.push(format!(
-                        "rule {}: no {} rule, since it has no own {} prefix ({} prefixes of group {} unused)",
-                        rule.name,
-                        family.name(),
-                        family.name(),
-                        remote.len(),
-                        group.name
-                    ));
-                }
+        for family in Family::ALL {
+            let without: Vec<&str> = self
+                .rules
+                .iter()
+                .filter(|rule| family.of(&rule.own).is_empty())
+                .filter(|rule| {
+                    self.group(&rule.group)
+                        .is_some_and(|group| !family.of(&group.prefixes).is_empty())
+                })
+                .map(|rule| rule.name.as_str())
+                .collect();
+            if !without.is_empty() {
+                gaps.push(format!(
+                    "no {} rule for {}, whose own end has no {} prefix",
+                    family.name(),
+                    without.join(", "),
+                    family.name()
+                ));
             }
         }
         for group in self.groups.iter().filter(|group| !group.hosts.is_empty()) {

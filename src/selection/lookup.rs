@@ -67,12 +67,8 @@ pub fn tag_in_region<'s>(
         let services: Vec<&str> = services.into_iter().collect();
         return Err(unknown(snapshot, "service", service, &services));
     }
-    let names: Vec<&str> = snapshot
-        .tags()
-        .iter()
-        .filter(of_service)
-        .map(|tag| tag.name().as_str())
-        .collect();
+    let names: Vec<&str> =
+        snapshot.tags().iter().filter(of_service).map(|tag| tag.name().as_str()).collect();
     Err(unknown(snapshot, "service tag", &format!("{service}.{region}"), &names))
 }
 
@@ -89,9 +85,8 @@ pub fn region_of<'s>(snapshot: &'s Snapshot, region: &Region) -> Result<&'s str,
     by_field.or_else(by_suffix).map(ServiceTag::region).ok_or_else(|| {
         let mut spellings: BTreeSet<String> =
             regional().map(|tag| tag.region().to_ascii_lowercase()).collect();
-        spellings.extend(
-            regional().filter_map(|tag| tag.name().suffix().map(str::to_ascii_lowercase)),
-        );
+        spellings
+            .extend(regional().filter_map(|tag| tag.name().suffix().map(str::to_ascii_lowercase)));
         let spellings: Vec<&str> = spellings.iter().map(String::as_str).collect();
         unknown(snapshot, "region", written, &spellings)
     })
@@ -138,12 +133,16 @@ mod tests {
         let snapshot = example();
         for region in ["francecentral", "centralfrance"] {
             let region = region.parse().unwrap();
-            let name = |service| tag_in_region(&snapshot, service, &region).unwrap().name().to_string();
+            let name =
+                |service| tag_in_region(&snapshot, service, &region).unwrap().name().to_string();
             assert_eq!(name("Storage"), "Storage.FranceCentral");
             assert_eq!(name("AzureCloud"), "AzureCloud.centralfrance");
         }
         let name = TagName::new("azurecloud.francecentral").unwrap();
-        assert_eq!(tag_by_name(&snapshot, &name).unwrap().name().as_str(), "AzureCloud.centralfrance");
+        assert_eq!(
+            tag_by_name(&snapshot, &name).unwrap().name().as_str(),
+            "AzureCloud.centralfrance"
+        );
     }
 
     #[test]
@@ -155,7 +154,8 @@ mod tests {
         assert_eq!((error.what, error.suggestions[0].as_str()), ("region", "westeurope"));
         let error = tag_in_region(&snapshot, "Sqll", &"westeurope".parse().unwrap()).unwrap_err();
         assert_eq!((error.what, error.suggestions[0].as_str()), ("service", "Sql"));
-        let error = tag_in_region(&snapshot, "AzureMonitor", &"westeurope".parse().unwrap()).unwrap_err();
+        let error =
+            tag_in_region(&snapshot, "AzureMonitor", &"westeurope".parse().unwrap()).unwrap_err();
         assert_eq!(error.what, "service tag");
     }
 

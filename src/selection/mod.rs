@@ -119,7 +119,9 @@ impl Missing {
             Self::Publication(cloud) => Diagnostic::new(format!(
                 "there is no publication of cloud {cloud}, which `{wanted_by}` needs"
             ))
-            .help(format!("give one with --feed, or set the group's cloud to another than {cloud}")),
+            .help(format!(
+                "give one with --feed, or set the group's cloud to another than {cloud}"
+            )),
             Self::Unknown(unknown) => {
                 let diagnostic = Diagnostic::new(format!(
                     "{} `{}` is not in the publication of cloud {}",
@@ -167,12 +169,13 @@ fn select_group(
         None => diagnostic,
     };
     for selector in &spec.tags {
-        let selected = snapshot_of(publications, spec.cloud).and_then(|snapshot| match &selector.what {
-            Selected::Tag(tag) => Ok(lookup::tags_of(snapshot, tag)?),
-            Selected::ServiceInRegion { service, region } => {
-                Ok(vec![tag_in_region(snapshot, service, region)?])
-            }
-        });
+        let selected =
+            snapshot_of(publications, spec.cloud).and_then(|snapshot| match &selector.what {
+                Selected::Tag(tag) => Ok(lookup::tags_of(snapshot, tag)?),
+                Selected::ServiceInRegion { service, region } => {
+                    Ok(vec![tag_in_region(snapshot, service, region)?])
+                }
+            });
         match selected {
             Ok(selected) => {
                 for tag in selected {
@@ -181,7 +184,10 @@ fn select_group(
                             "service tag {} is published without a single prefix",
                             tag.name()
                         ))
-                        .help(format!("set allow-empty = true in group `{}` to take it", spec.name));
+                        .help(format!(
+                            "set allow-empty = true in group `{}` to take it",
+                            spec.name
+                        ));
                         found.push(at(empty, &selector.span));
                     }
                     tags.insert(tag.name(), tag);

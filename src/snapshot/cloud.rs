@@ -64,9 +64,9 @@ impl std::str::FromStr for Cloud {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|cloud| cloud.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            "a cloud is one of public, government, china, germany, example".to_owned()
-        })
+        Self::ALL.into_iter().find(|cloud| cloud.name().eq_ignore_ascii_case(text)).ok_or_else(
+            || "a cloud is one of public, government, china, germany, example".to_owned(),
+        )
     }
 }
 

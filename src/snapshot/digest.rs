@@ -48,7 +48,8 @@ impl std::str::FromStr for Digest {
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
             let digit = |c: u8| char::from(c).to_digit(16).ok_or_else(malformed);
             // Two hexadecimal digits are at most 0xff.
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| malformed())?;
+            *byte =
+                u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| malformed())?;
         }
         Ok(Self(bytes))
     }

@@ -44,9 +44,7 @@ pub enum SnapshotError {
 #[non_exhaustive]
 pub enum Fault {
     /// The cloud is none that is known.
-    #[error(
-        "cloud `{0}` is none of Public, AzureGovernment, China, AzureGermany and Example"
-    )]
+    #[error("cloud `{0}` is none of Public, AzureGovernment, China, AzureGermany and Example")]
     UnknownCloud(String),
     /// A required key is missing.
     #[error("the key `{key}` is missing{in_tag}", in_tag = in_tag(tag.as_deref()))]

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::error::Fault;
 use super::{Cloud, Features, ServiceTag, Snapshot, SnapshotError, TagName, tag};
@@ -66,9 +68,8 @@ impl Snapshot {
         let text = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
         let mut builder = Builder::new(policy);
         let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let outcome = Root(&mut builder)
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
+        let outcome =
+            Root(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = outcome {
             return Err(match builder.fault.take() {
                 Some(fault) => {
@@ -178,23 +179,15 @@ impl<'p> Builder<'p> {
         let name = |index: u32| self.tags[index as usize].name.as_str();
         // Published documents are nearly in order, which a stable sort makes use of.
         by_name.sort_by(|&left, &right| tag::compare_names(name(left), name(right)));
-        if let Some(pair) = by_name
-            .windows(2)
-            .find(|pair| name(pair[0]).eq_ignore_ascii_case(name(pair[1])))
+        if let Some(pair) =
+            by_name.windows(2).find(|pair| name(pair[0]).eq_ignore_ascii_case(name(pair[1])))
         {
             return Err(Fault::DuplicateTag(name(pair[1]).to_owned()));
         }
         self.v4.shrink_to_fit();
         self.v6.shrink_to_fit();
         self.tags.shrink_to_fit();
-        Ok(Snapshot {
-            cloud,
-            change_number,
-            by_name,
-            tags: self.tags,
-            v4: self.v4,
-            v6: self.v6,
-        })
+        Ok(Snapshot { cloud, change_number, by_name, tags: self.tags, v4: self.v4, v6: self.v6 })
     }
 }
 
@@ -209,14 +202,10 @@ fn check_space(
     let v4 = &v4[tag.v4.start as usize..tag.v4.end as usize];
     let v6 = &v6[tag.v6.start as usize..tag.v6.end as usize];
     let in_tag = || Some(tag.name.to_string());
-    let nets = || {
-        v4.iter().map(|&net| IpNet::V4(net)).chain(v6.iter().map(|&net| IpNet::V6(net)))
-    };
+    let nets = || v4.iter().map(|&net| IpNet::V4(net)).chain(v6.iter().map(|&net| IpNet::V6(net)));
     if cloud == Cloud::Example {
         return match nets().find(|&net| !special::documentation().covers(net)) {
-            Some(net) => {
-                Err(Fault::NotDocumentation { prefix: net.to_string(), tag: in_tag() })
-            }
+            Some(net) => Err(Fault::NotDocumentation { prefix: net.to_string(), tag: in_tag() }),
             None => Ok(()),
         };
     }

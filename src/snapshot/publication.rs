@@ -57,7 +57,9 @@ mod tests {
             date("https://download.example/a/b/ServiceTags_AzureGermany_20220307.json").as_deref(),
             Some("2022-03-07")
         );
-        for none in ["x.json", "ServiceTags_Public_20251399.json", "20250908.json", "a_2025090.json", ""] {
+        for none in
+            ["x.json", "ServiceTags_Public_20251399.json", "20250908.json", "a_2025090.json", ""]
+        {
             assert_eq!(date(none), None, "{none}");
         }
     }

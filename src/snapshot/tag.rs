@@ -22,9 +22,8 @@ impl TagName {
 
     /// Checks the form of a name.
     pub fn new(name: &str) -> Option<Self> {
-        let well_formed = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
+        let well_formed =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let accepted = name.len() <= Self::MAX_LENGTH
             && match name.split_once('.') {
                 Some((service, region)) => well_formed(service) && well_formed(region),
@@ -156,8 +155,20 @@ mod tests {
         }
         let long = "a".repeat(TagName::MAX_LENGTH + 1);
         for bad in [
-            "", ".", "a.", ".b", "a.b.c", "a b", "a\"b", "a\nb", "a;flush ruleset", "../etc", "a/b", "ä",
-            "a\0", &long,
+            "",
+            ".",
+            "a.",
+            ".b",
+            "a.b.c",
+            "a b",
+            "a\"b",
+            "a\nb",
+            "a;flush ruleset",
+            "../etc",
+            "a/b",
+            "ä",
+            "a\0",
+            &long,
         ] {
             assert!(TagName::new(bad).is_none(), "{bad:?}");
         }

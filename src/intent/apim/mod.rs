@@ -13,12 +13,12 @@ use std::collections::BTreeSet;
 
 use self::tables::{HostDependency, Need, TagDependency};
 use super::{
-    GroupSpec, Intent, RouteDestination, RoutePurpose, RouteSpec, RuleSpec, SecurityPeer, SecuritySpec,
-    Selected, Selector,
+    GroupSpec, Intent, RouteDestination, RoutePurpose, RouteSpec, RuleSpec, SecurityPeer,
+    SecuritySpec, Selected, Selector,
 };
 use crate::config::{
-    Apim, Direction, Families, Feature, HostName, Name, NetworkMode, Network, Protocol, Region, Server, Service,
-    ServiceEndpoint, Subnets, TagSelector, space,
+    Apim, Direction, Families, Feature, HostName, Name, Network, NetworkMode, Protocol, Region,
+    Server, Service, ServiceEndpoint, Subnets, TagSelector, space,
 };
 use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, TagName};
@@ -210,7 +210,14 @@ impl Expansion<'_, '_> {
         needing
     }
 
-    fn tag_rule(&mut self, dependency: &TagDependency, key: &str, tag: Selected, own: &PrefixSet, row: Row) {
+    fn tag_rule(
+        &mut self,
+        dependency: &TagDependency,
+        key: &str,
+        tag: Selected,
+        own: &PrefixSet,
+        row: Row,
+    ) {
         let group = self.own_name(key);
         self.intent.groups.push(GroupSpec {
             tags: vec![Selector { what: tag, span: Some(self.profile.regions.span()) }],
@@ -226,7 +233,9 @@ impl Expansion<'_, '_> {
         let mut hosts = hosts((dependency.hosts)(self.cloud));
         if dependency.key == "entra-hosts" && matches!(self.cloud, Cloud::Public | Cloud::Example) {
             let regional = self.profile.regions.get_ref().iter();
-            hosts.extend(regional.filter_map(|region| format!("{region}.login.microsoft.com").parse().ok()));
+            hosts.extend(
+                regional.filter_map(|region| format!("{region}.login.microsoft.com").parse().ok()),
+            );
         }
         let row = Row {
             dependency: dependency.purpose.to_owned(),
@@ -250,7 +259,13 @@ impl Expansion<'_, '_> {
         self.row(Row { decided: Decided::Firewall, group: Some(group), outcome, ..row });
         if dependency.key == "certificates" {
             let internet = SecurityPeer::Tag(published("Internet"));
-            self.security("out-certificates", Direction::Outbound, internet, &[Service::tcp(80)], dependency.purpose);
+            self.security(
+                "out-certificates",
+                Direction::Outbound,
+                internet,
+                &[Service::tcp(80)],
+                dependency.purpose,
+            );
         }
     }
 
@@ -258,7 +273,13 @@ impl Expansion<'_, '_> {
     fn servers(&mut self) {
         let dns: PrefixSet = space(&self.profile.dns);
         let dns_services = [Service::tcp(53), Service::udp(53)];
-        self.server_rows("dns", "name resolution by custom DNS servers", dns, Vec::new(), &dns_services);
+        self.server_rows(
+            "dns",
+            "name resolution by custom DNS servers",
+            dns,
+            Vec::new(),
+            &dns_services,
+        );
         let mut addresses = Vec::new();
         let mut names = Vec::new();
         for server in &self.profile.ntp {
@@ -299,7 +320,9 @@ impl Expansion<'_, '_> {
                 Row {
                     peer: "(none configured)".to_owned(),
                     decided: Decided::Open,
-                    outcome: format!("set `{key}` to the servers in use: any destination is never let through"),
+                    outcome: format!(
+                        "set `{key}` to the servers in use: any destination is never let through"
+                    ),
                     ..row
                 }
             } else {
@@ -311,18 +334,31 @@ impl Expansion<'_, '_> {
                 continue;
             }
             for protocol in Protocol::ALL {
-                let ports: Vec<Service> =
-                    services.iter().copied().filter(|service| service.protocol == protocol).collect();
+                let ports: Vec<Service> = services
+                    .iter()
+                    .copied()
+                    .filter(|service| service.protocol == protocol)
+                    .collect();
                 if !ports.is_empty() {
                     let peer = SecurityPeer::Prefixes(family.clone());
-                    self.security(&format!("out-{key}-{protocol}{suffix}"), Direction::Outbound, peer, &ports, purpose);
+                    self.security(
+                        &format!("out-{key}-{protocol}{suffix}"),
+                        Direction::Outbound,
+                        peer,
+                        &ports,
+                        purpose,
+                    );
                 }
             }
         }
         let group = self.own_name(key);
         let rule = self.rule(&group, &self.profile.all_subnets(), services);
         let outcome = format!("rule {}", rule.name);
-        self.intent.groups.push(GroupSpec { prefixes: addresses, hosts, ..self.group(group.clone()) });
+        self.intent.groups.push(GroupSpec {
+            prefixes: addresses,
+            hosts,
+            ..self.group(group.clone())
+        });
         self.intent.rules.push(rule);
         self.row(Row { decided: Decided::Firewall, group: Some(group), outcome, ..row });
     }
@@ -346,7 +382,12 @@ impl Expansion<'_, '_> {
         }
         if servers.is_empty() {
             let outcome = "Microsoft documents no KMS server for this cloud".to_owned();
-            return self.row(Row { peer: "(none)".to_owned(), decided: Decided::Open, outcome, ..row });
+            return self.row(Row {
+                peer: "(none)".to_owned(),
+                decided: Decided::Open,
+                outcome,
+                ..row
+            });
         }
         let mut all = PrefixSet::new();
         for (host, addresses) in servers {
@@ -365,7 +406,13 @@ impl Expansion<'_, '_> {
             });
         }
         let peer = SecurityPeer::Prefixes(all);
-        self.security("out-kms", Direction::Outbound, peer, &[Service::tcp(1688)], "Windows activation");
+        self.security(
+            "out-kms",
+            Direction::Outbound,
+            peer,
+            &[Service::tcp(1688)],
+            "Windows activation",
+        );
     }
 
     /// What ends inside Azure: routes for the answers, security rules for the requests.
@@ -375,27 +422,79 @@ impl Expansion<'_, '_> {
         let route = self.route("control-plane", destination, RoutePurpose::ControlPlane);
         let control = SecurityPeer::Tag(control);
         let purpose = "management endpoint";
-        self.security("in-control-plane", Direction::Inbound, control, &[Service::tcp(3443)], purpose);
+        self.security(
+            "in-control-plane",
+            Direction::Inbound,
+            control,
+            &[Service::tcp(3443)],
+            purpose,
+        );
         self.inbound_row(purpose, "ApiManagement", "tcp/3443", true, Decided::Route, format!(
             "route {route} keeps the answers out of the tunnel; security rule lets the requests in"
         ));
         let balancer = || SecurityPeer::Tag(published("AzureLoadBalancer"));
         let purpose = "load balancer";
-        self.security("in-load-balancer", Direction::Inbound, balancer(), &[Service::tcp(6390)], purpose);
+        self.security(
+            "in-load-balancer",
+            Direction::Inbound,
+            balancer(),
+            &[Service::tcp(6390)],
+            purpose,
+        );
         let ends = "ends inside Azure: security rule, no firewall rule".to_owned();
-        self.inbound_row(purpose, "AzureLoadBalancer", "tcp/6390", true, Decided::SecurityGroup, ends.clone());
+        self.inbound_row(
+            purpose,
+            "AzureLoadBalancer",
+            "tcp/6390",
+            true,
+            Decided::SecurityGroup,
+            ends.clone(),
+        );
         let purpose = "health of single machines";
-        self.security("in-machine-health", Direction::Inbound, balancer(), &[Service::tcp(6391)], purpose);
-        self.inbound_row(purpose, "AzureLoadBalancer", "tcp/6391", false, Decided::SecurityGroup, ends.clone());
+        self.security(
+            "in-machine-health",
+            Direction::Inbound,
+            balancer(),
+            &[Service::tcp(6391)],
+            purpose,
+        );
+        self.inbound_row(
+            purpose,
+            "AzureLoadBalancer",
+            "tcp/6391",
+            false,
+            Decided::SecurityGroup,
+            ends.clone(),
+        );
         if self.profile.network == NetworkMode::Internal {
             let outcome = "internal mode: clients come over the virtual network".to_owned();
-            return self.inbound_row("clients", "(internal)", "tcp/443", true, Decided::VirtualNetwork, outcome);
+            return self.inbound_row(
+                "clients",
+                "(internal)",
+                "tcp/443",
+                true,
+                Decided::VirtualNetwork,
+                outcome,
+            );
         }
         if self.profile.regions.get_ref().len() > 1 {
             let manager = SecurityPeer::Tag(published("AzureTrafficManager"));
             let purpose = "routing between regions";
-            self.security("in-traffic-manager", Direction::Inbound, manager, &[Service::tcp(443)], purpose);
-            self.inbound_row(purpose, "AzureTrafficManager", "tcp/443", true, Decided::SecurityGroup, ends);
+            self.security(
+                "in-traffic-manager",
+                Direction::Inbound,
+                manager,
+                &[Service::tcp(443)],
+                purpose,
+            );
+            self.inbound_row(
+                purpose,
+                "AzureTrafficManager",
+                "tcp/443",
+                true,
+                Decided::SecurityGroup,
+                ends,
+            );
         }
         self.clients();
     }
@@ -403,22 +502,45 @@ impl Expansion<'_, '_> {
     fn clients(&mut self) {
         let clients: BTreeSet<Network> = self.profile.clients.get_ref().iter().copied().collect();
         if clients.is_empty() {
-            let outcome = "external mode without `clients`: answers go into the tunnel and are lost".to_owned();
-            return self.inbound_row("clients", "(none configured)", "tcp/80,443", true, Decided::Open, outcome);
+            let outcome =
+                "external mode without `clients`: answers go into the tunnel and are lost"
+                    .to_owned();
+            return self.inbound_row(
+                "clients",
+                "(none configured)",
+                "tcp/80,443",
+                true,
+                Decided::Open,
+                outcome,
+            );
         }
         let web = [Service::tcp(80), Service::tcp(443)];
         let set = space(&clients);
         for (key, family) in [("in-clients", set.only_v4()), ("in-clients-ipv6", set.only_v6())] {
             if !family.is_empty() {
-                self.security(key, Direction::Inbound, SecurityPeer::Prefixes(family), &web, "clients");
+                self.security(
+                    key,
+                    Direction::Inbound,
+                    SecurityPeer::Prefixes(family),
+                    &web,
+                    "clients",
+                );
             }
         }
         for client in &clients {
             let text = client.0.addr().to_string().replace(['.', ':'], "-");
             let key = format!("client-{}-{}", text.trim_matches('-'), client.0.prefix_len());
             let route = self.route(&key, RouteDestination::Prefix(client.0), RoutePurpose::Client);
-            let outcome = format!("route {route}: everything sent to this client bypasses the firewall");
-            self.inbound_row("clients", &client.to_string(), "tcp/80,443", true, Decided::Route, outcome);
+            let outcome =
+                format!("route {route}: everything sent to this client bypasses the firewall");
+            self.inbound_row(
+                "clients",
+                &client.to_string(),
+                "tcp/80,443",
+                true,
+                Decided::Route,
+                outcome,
+            );
         }
     }
 
@@ -448,7 +570,8 @@ impl Expansion<'_, '_> {
             required: false,
             decided: Decided::Unused,
             group: None,
-            outcome: "dropped by Microsoft in 2026-04; any destination is never let through".to_owned(),
+            outcome: "dropped by Microsoft in 2026-04; any destination is never let through"
+                .to_owned(),
         });
     }
 
@@ -476,7 +599,9 @@ impl Expansion<'_, '_> {
                 without.join(", ")
             ));
         }
-        if matches!(profile.subnets.get_ref(), Subnets::Together(_)) && profile.regions.get_ref().len() > 1 {
+        if matches!(profile.subnets.get_ref(), Subnets::Together(_))
+            && profile.regions.get_ref().len() > 1
+        {
             advice.push(
                 "The subnets are one list: every rule is for all of them. Write a list for each region \
                  (subnets = { westeurope = [...], ... }) to narrow each rule to the subnets that need it."
@@ -494,7 +619,9 @@ impl Expansion<'_, '_> {
                 .to_owned(),
         );
         if profile.subnets.get_ref().is_ipv4_only() {
-            advice.push("The subnets have no IPv6: no IPv6 rule is made for this profile.".to_owned());
+            advice.push(
+                "The subnets have no IPv6: no IPv6 rule is made for this profile.".to_owned(),
+            );
         }
         self.table.advice = advice;
     }
@@ -597,7 +724,8 @@ impl Expansion<'_, '_> {
 
 impl Subnets {
     fn is_ipv4_only(&self) -> bool {
-        let v4 = |networks: &Vec<Network>| networks.iter().all(|network| network.0.addr().is_ipv4());
+        let v4 =
+            |networks: &Vec<Network>| networks.iter().all(|network| network.0.addr().is_ipv4());
         match self {
             Self::Together(networks) => v4(networks),
             Self::ByRegion(regions) => regions.values().all(v4),
@@ -619,12 +747,18 @@ fn list(services: &[Service]) -> String {
     services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-#[expect(clippy::expect_used, reason = "names of the tables beside this file, each covered by a test")]
+#[expect(
+    clippy::expect_used,
+    reason = "names of the tables beside this file, each covered by a test"
+)]
 fn published(name: &str) -> TagName {
     TagName::new(name).expect("a tag of the tables is well-formed")
 }
 
-#[expect(clippy::expect_used, reason = "names of the tables beside this file, each covered by a test")]
+#[expect(
+    clippy::expect_used,
+    reason = "names of the tables beside this file, each covered by a test"
+)]
 fn hosts(names: &[&str]) -> Vec<HostName> {
     names.iter().map(|name| name.parse().expect("a host of the tables is well-formed")).collect()
 }

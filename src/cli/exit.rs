@@ -1,0 +1,42 @@
+//! The exit codes of every command: one list, also in the manual.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done. With `--exit-code`: nothing would change.
+    Ok = 0,
+    /// With `--exit-code` or `diff`: something differs.
+    Differs = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The configuration or a template is wrong, or asks for something that is not published.
+    Config = 3,
+    /// A publication is refused: malformed, of the wrong cloud, older than the one in use.
+    Refused = 4,
+    /// A limit of a firewall is exceeded: nothing was written.
+    Limit = 5,
+    /// A file cannot be read or written.
+    System = 6,
+}
+
+impl Exit {
+    /// Every code with its meaning, for `--help` and the manual.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Ok, "done; with --exit-code: nothing would change"),
+        (Self::Differs, "with --exit-code, and for diff: something differs"),
+        (Self::Usage, "the command line is wrong"),
+        (Self::Config, "the configuration or a template is wrong, or names what is not published"),
+        (Self::Refused, "a publication is refused; nothing was changed"),
+        (Self::Limit, "a firewall's limit is exceeded; nothing was changed"),
+        (Self::System, "a file cannot be read or written"),
+    ];
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

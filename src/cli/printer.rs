@@ -1,0 +1,140 @@
+//! Everything that is shown to a person: colours, errors, differences.
+
+use std::io::Write as _;
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+
+use crate::config::ConfigError;
+
+/// Writes to stdout and stderr; colours only where a terminal shows them and `NO_COLOR` does not forbid them.
+#[derive(Debug)]
+pub(super) struct Printer {
+    colour_stderr: bool,
+}
+
+/// New lines and additions.
+pub(super) const ADDED: Style = AnsiColor::Green.on_default();
+/// Old lines and removals.
+pub(super) const REMOVED: Style = AnsiColor::Red.on_default();
+/// Headlines.
+pub(super) const HEADLINE: Style = Style::new().bold();
+/// Positions in a diff.
+pub(super) const PLACE: Style = AnsiColor::Cyan.on_default();
+/// What wants attention.
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+#[expect(
+    clippy::unused_self,
+    reason = "one printer is handed to every command: nothing else writes"
+)]
+impl Printer {
+    pub(super) fn new() -> Self {
+        let colour_stderr = anstream::AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+        Self { colour_stderr }
+    }
+
+    /// Writes to stdout; colours are removed where they are not wanted.
+    pub(super) fn out(&self, text: &str) -> std::io::Result<()> {
+        anstream::stdout().lock().write_all(text.as_bytes())
+    }
+
+    /// Writes bytes to stdout as they are.
+    pub(super) fn raw(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// A line for the person who watches, on stderr.
+    pub(super) fn note(&self, text: &str) {
+        // Nobody is left to tell when stderr is closed.
+        _ = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// A warning, on stderr.
+    pub(super) fn warning(&self, text: &str) {
+        self.note(&format!("{WARNING}warning{WARNING:#}: {text}"));
+    }
+
+    /// An error with its causes, on stderr.
+    pub(super) fn error(&self, error: &anyhow::Error) {
+        if let Some(config) = error.chain().find_map(|cause| cause.downcast_ref::<ConfigError>()) {
+            return self.note(&config.render(self.colour_stderr));
+        }
+        // Most messages already end with their cause; those that do not are followed by it.
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !text.contains(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        self.note(&format!("{ERROR}error{ERROR:#}: {text}"));
+    }
+}
+
+/// A number with separators between thousands: `4,096`.
+pub(super) fn grouped(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// IPv6 space in a form that people can compare: whole /64 networks where there are any.
+pub(super) fn v6_space(addresses: u128) -> String {
+    let networks = addresses >> 64;
+    match networks {
+        0 => format!("{} IPv6 addresses", grouped(addresses)),
+        _ => format!("{} IPv6 /64s", grouped(networks)),
+    }
+}
+
+/// The unified difference of two texts, coloured; empty when they are equal.
+pub(super) fn unified(old: Option<&str>, new: Option<&str>, path: &str) -> String {
+    let before = if old.is_some() { format!("a/{path}") } else { "/dev/null".to_owned() };
+    let after = if new.is_some() { format!("b/{path}") } else { "/dev/null".to_owned() };
+    let difference = similar::TextDiff::from_lines(old.unwrap_or(""), new.unwrap_or(""));
+    let plain = difference.unified_diff().context_radius(3).header(&before, &after).to_string();
+    let mut text = String::with_capacity(plain.len() + 64);
+    for line in plain.split_inclusive('\n') {
+        let style = match line.as_bytes() {
+            [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => HEADLINE,
+            [b'+', ..] => ADDED,
+            [b'-', ..] => REMOVED,
+            [b'@', ..] => PLACE,
+            _ => Style::new(),
+        };
+        let content = line.strip_suffix('\n').unwrap_or(line);
+        text.push_str(&format!("{style}{content}{style:#}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let texts: Vec<_> = [0_u64, 999, 1_000, 4_096, 1_234_567].iter().map(grouped).collect();
+        assert_eq!(texts, ["0", "999", "1,000", "4,096", "1,234,567"]);
+        assert_eq!(v6_space(1 << 64), "1 IPv6 /64s");
+        assert_eq!(v6_space(256), "256 IPv6 addresses");
+    }
+
+    #[test]
+    fn a_new_file_is_all_additions() {
+        let text = anstream::adapter::strip_str(&unified(None, Some("a\nb\n"), "x/y")).to_string();
+        assert_eq!(text, "--- /dev/null\n+++ b/x/y\n@@ -0,0 +1,2 @@\n+a\n+b\n");
+        assert_eq!(unified(Some("a\n"), Some("a\n"), "x"), "");
+    }
+}

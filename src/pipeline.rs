@@ -1,0 +1,53 @@
+//! From publications to artifacts: the way that the agent and `render` share.
+//!
+//! Pure: no clock, no files, no network. The same publications, configuration, templates and previous rule set give the
+//! same bytes on every host.
+
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError, Name};
+use crate::intent::Intent;
+use crate::render::{self, Artifact, RenderError, Templates};
+use crate::ruleset::RuleSet;
+use crate::selection::{self, Publications};
+
+/// What is to be done: the rules, and the files that carry them.
+#[derive(Debug)]
+pub struct Plan {
+    /// The vendor-neutral rules.
+    pub rule_set: RuleSet,
+    /// The files of every target wanted.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The configuration asks for something that is not published.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A target cannot be rendered.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Selects, builds and renders. `wanted` narrows the targets; empty means all.
+pub fn plan(
+    config: &Config,
+    publications: &Publications,
+    templates: &Templates,
+    previous: Option<&RuleSet>,
+    wanted: &[Name],
+) -> Result<Plan, PlanError> {
+    let rule_set = rules(config, publications)?;
+    let artifacts = render::render(config, &rule_set, previous, templates, wanted)?;
+    Ok(Plan { rule_set, artifacts })
+}
+
+/// The rules alone, for those who ask about them without rendering.
+pub fn rules(config: &Config, publications: &Publications) -> Result<RuleSet, ConfigError> {
+    let intent = Intent::of(config);
+    let selection = selection::select(config, &intent, publications)?;
+    Ok(RuleSet::build(&intent, &selection))
+}
