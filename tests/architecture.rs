@@ -80,8 +80,9 @@ fn imports_point_down() {
     let mut arrows: BTreeMap<(String, String), usize> = BTreeMap::new();
     for file in &files {
         let room = room_of(file, &src);
-        let from = floor(&room)
-            .unwrap_or_else(|| panic!("the room {room} is on no floor: add it to FLOORS and to docs/architecture.md"));
+        let from = floor(&room).unwrap_or_else(|| {
+            panic!("the room {room} is on no floor: add it to FLOORS and to docs/architecture.md")
+        });
         let text = std::fs::read_to_string(file).unwrap();
         for (line, imported) in imports(&text) {
             let Some(to) = floor(&imported) else {
@@ -90,7 +91,10 @@ fn imports_point_down() {
             };
             *arrows.entry((room.clone(), imported.clone())).or_default() += 1;
             if imported != room && to <= from {
-                wrong.push(format!("{}:{line}: {room} imports {imported}, which is not below it", file.display()));
+                wrong.push(format!(
+                    "{}:{line}: {room} imports {imported}, which is not below it",
+                    file.display()
+                ));
             }
         }
     }

@@ -27,7 +27,11 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
-    let plan = pipeline::plan(&config, &publications, &templates, previous.as_ref(), &args.target)?;
+    let plan = std::thread::scope(|scope| {
+        // Digests of whole publications are for the summary only; the plan does not wait for them.
+        scope.spawn(|| publications.values().for_each(|publication| _ = publication.digest()));
+        pipeline::plan(&config, &publications, &templates, previous.as_ref(), &args.target)
+    })?;
     if args.stdout {
         print_files(&plan.artifacts, printer)?;
         return Ok(Exit::Ok);
@@ -310,7 +314,7 @@ impl Summary {
                     source: publication.source.clone(),
                     date: publication.date.map(|date| date.to_string()),
                     change_number: publication.snapshot.change_number(),
-                    digest: publication.digest.to_string(),
+                    digest: publication.digest().to_string(),
                 })
                 .collect(),
             rule_set: plan.rule_set.digest().to_string(),

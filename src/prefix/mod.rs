@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub mod parse;
 mod ranges;
 pub mod special;
+pub mod text;
 
 pub use parse::PrefixError;
 

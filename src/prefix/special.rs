@@ -122,11 +122,44 @@ pub fn documentation() -> &'static PrefixSet {
     &DOCUMENTATION
 }
 
+/// Which first octets have special space behind them.
+static TOUCHED_V4: LazyLock<[bool; 256]> = LazyLock::new(|| {
+    let mut touched = [false; 256];
+    for net in special_v4().v4() {
+        let (first, last) = (net.network().octets()[0], net.broadcast().octets()[0]);
+        touched[usize::from(first)..=usize::from(last)].fill(true);
+    }
+    touched
+});
+
+/// Which first groups of global unicast space (2000::/3) have special space behind them. All other space is
+/// special.
+static TOUCHED_V6: LazyLock<Vec<u16>> = LazyLock::new(|| {
+    let global = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+    let inside = special_v6().intersection(&PrefixSet::from(IpNet::V6(global)));
+    let groups = |net: &Ipv6Net| net.network().segments()[0]..=net.broadcast().segments()[0];
+    let mut touched: Vec<u16> = inside.v6().iter().flat_map(groups).collect();
+    touched.dedup();
+    touched
+});
+
 /// The name of the first special block that the prefix overlaps; the narrower of nested blocks.
 /// `None` for a prefix of ordinary, globally routed space.
 pub fn special_kind(prefix: IpNet) -> Option<&'static str> {
-    // Nearly every prefix is ordinary: one binary search answers that, the tables only name.
+    // Nearly every prefix is ordinary, and its first bits tell; the rest is searched, and the tables only name.
     match prefix {
+        IpNet::V4(prefix)
+            if prefix.prefix_len() >= 8 && !TOUCHED_V4[usize::from(prefix.addr().octets()[0])] =>
+        {
+            None
+        }
+        IpNet::V6(prefix)
+            if prefix.prefix_len() >= 16
+                && !TOUCHED_V6.contains(&prefix.addr().segments()[0])
+                && prefix.addr().segments()[0] >> 13 == 1 =>
+        {
+            None
+        }
         IpNet::V4(prefix) if special_v4().overlaps(prefix.into()) => {
             first_overlap(V4.map(|(block, name)| (block.into(), name)), prefix.into())
         }
@@ -153,6 +186,28 @@ mod tests {
 
     fn kind(text: &str) -> Option<&'static str> {
         special_kind(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_first_bits_agree_with_the_search() {
+        let searched = |prefix: IpNet| match prefix {
+            IpNet::V4(_) => special_v4().overlaps(prefix),
+            IpNet::V6(_) => special_v6().overlaps(prefix),
+        };
+        for octet in 0..=255 {
+            for length in [8, 9, 24] {
+                let prefix = IpNet::V4(v4(octet, 0, 0, 0, length));
+                assert_eq!(special_kind(prefix).is_some(), searched(prefix), "{prefix}");
+            }
+        }
+        for group in 0..=u16::MAX {
+            for prefix in
+                [v6(group, 0, 0, 0, 16), v6(group, 0xdb8, 0, 0, 32), v6(group, 0x4000, 0, 0, 40)]
+            {
+                let prefix = IpNet::V6(prefix);
+                assert_eq!(special_kind(prefix).is_some(), searched(prefix), "{prefix}");
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! What every template is given, whatever the dialect (docs/templates.md describes it).
 
-use std::fmt::Write as _;
-
-use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::Job;
 use crate::config::{Direction, Families};
-use crate::prefix::PrefixSet;
+use crate::prefix::{PrefixSet, text};
 use crate::ruleset::{AddressGroup, Family, Flow};
 
 /// Version of the artifacts' form: it rises when a file's meaning would be read otherwise than before.
@@ -144,41 +141,14 @@ impl Job<'_> {
 pub(super) fn packed(set: &PrefixSet) -> String {
     let mut text = String::with_capacity(set.v4().len() * 18 + set.v6().len() * 32);
     for net in set.v4() {
-        push_v4(&mut text, *net);
+        text::push_v4(&mut text, *net);
         text.push('\n');
     }
     for net in set.v6() {
-        push_v6(&mut text, *net);
+        text::push_v6(&mut text, *net);
         text.push('\n');
     }
     text
-}
-
-fn push_v4(text: &mut String, net: Ipv4Net) {
-    // The standard library's formatting costs as much as all the rest of a rendering.
-    let mut separator = None;
-    for octet in net.addr().octets() {
-        text.extend(separator);
-        push_number(text, octet);
-        separator = Some('.');
-    }
-    text.push('/');
-    push_number(text, net.prefix_len());
-}
-
-fn push_v6(text: &mut String, net: Ipv6Net) {
-    _ = write!(text, "{net}");
-}
-
-fn push_number(text: &mut String, number: u8) {
-    let digit = |value: u8| char::from(b'0' + value);
-    if number >= 100 {
-        text.push(digit(number / 100));
-    }
-    if number >= 10 {
-        text.push(digit(number / 10 % 10));
-    }
-    text.push(digit(number % 10));
 }
 
 #[cfg(test)]
@@ -197,10 +167,5 @@ mod tests {
         let set: PrefixSet = nets.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect();
         let expected: String = set.iter().map(|net| format!("{net}\n")).collect();
         assert_eq!(packed(&set), expected);
-        for number in 0..=u8::MAX {
-            let mut text = String::new();
-            push_number(&mut text, number);
-            assert_eq!(text, number.to_string());
-        }
     }
 }

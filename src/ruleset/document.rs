@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use super::{AddressGroup, AllowRule, Destination, Peer, Route, RuleSet, SecurityRule};
@@ -15,7 +15,7 @@ use crate::config::{
     Comment, Direction, HostName, Interface, Name, Network, Ports, Protocol, Service, normalise,
 };
 use crate::intent::RoutePurpose;
-use crate::prefix::PrefixSet;
+use crate::prefix::{PrefixSet, text};
 use crate::snapshot::{Cloud, Digest, TagName};
 
 /// Name and version of the format. The version rises when a reader of the old one would misunderstand the new one.
@@ -88,9 +88,17 @@ struct GroupEntry<'r> {
 }
 
 /// A prefix as text.
-#[derive(Serialize, Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy)]
 #[serde(transparent)]
 struct CidrText(Network);
+
+impl Serialize for CidrText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut buffer = String::with_capacity(48);
+        text::push(&mut buffer, self.0.0);
+        serializer.serialize_str(&buffer)
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

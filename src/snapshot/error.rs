@@ -16,6 +16,14 @@ pub enum SnapshotError {
         /// Allowed size in bytes.
         limit: u64,
     },
+    /// Not UTF-8.
+    #[error("not a Service Tags document{hint}: byte {offset} is not UTF-8 text", hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    NotText {
+        /// Offset of the first byte that is not.
+        offset: usize,
+        /// What the content looks like instead, when that is recognised.
+        hint: Option<&'static str>,
+    },
     /// Not JSON, or cut short, or not of the published shape.
     #[error("not a Service Tags document{hint}: {source}", hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Malformed {

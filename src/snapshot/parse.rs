@@ -66,8 +66,13 @@ impl Snapshot {
             return Err(SnapshotError::TooLarge { actual: size, limit: policy.max_bytes });
         }
         let text = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
+        // One look at the whole is cheaper than one at each of 100,000 strings.
+        let text = std::str::from_utf8(text).map_err(|error| SnapshotError::NotText {
+            offset: error.valid_up_to(),
+            hint: looks_like(text),
+        })?;
         let mut builder = Builder::new(policy);
-        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let outcome =
             Root(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = outcome {
@@ -75,7 +80,9 @@ impl Snapshot {
                 Some(fault) => {
                     SnapshotError::Fault { line: error.line(), column: error.column(), fault }
                 }
-                None => SnapshotError::Malformed { hint: looks_like(text), source: error },
+                None => {
+                    SnapshotError::Malformed { hint: looks_like(text.as_bytes()), source: error }
+                }
             });
         }
         builder.finish().map_err(SnapshotError::Whole)

@@ -1,6 +1,6 @@
 //! A snapshot with where it came from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::civil::Date;
 
@@ -15,8 +15,7 @@ pub struct Publication {
     pub source: String,
     /// The date in the file's name or the URL: publications of one cloud are ordered by it.
     pub date: Option<Date>,
-    /// The digest of the canonical content ([`Snapshot::digest`]).
-    pub digest: Digest,
+    digest: Arc<OnceLock<Digest>>,
 }
 
 impl Publication {
@@ -24,8 +23,12 @@ impl Publication {
     pub fn new(snapshot: Snapshot, source: impl Into<String>) -> Self {
         let source = source.into();
         let date = date_in_name(&source);
-        let digest = snapshot.digest();
-        Self { snapshot: Arc::new(snapshot), source, date, digest }
+        Self { snapshot: Arc::new(snapshot), source, date, digest: Arc::default() }
+    }
+
+    /// The digest of the canonical content ([`Snapshot::digest`]), computed once, at the first call.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| self.snapshot.digest())
     }
 }
 
