@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
-    &["feed"],
+    &["feed", "publish", "state"],
     &["pipeline"],
     &["render"],
     &["ruleset"],

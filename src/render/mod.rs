@@ -12,6 +12,7 @@ mod error;
 mod filters;
 mod fortios;
 mod iptables;
+mod kernel;
 mod list;
 mod naming;
 mod nftables;
@@ -21,6 +22,7 @@ mod templates;
 
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
+pub use kernel::{Kernel, KernelSet, kernel};
 pub use templates::{Templates, built_in};
 
 use crate::config::{Config, ConfigError, Dialect, Name, Target};

@@ -11,9 +11,11 @@ use serde::Serialize;
 use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
+use super::kernel::{Kernel, KernelSet};
 use super::naming::{Names, fit};
 use super::{File, Job, RenderError};
 use crate::config::{Direction, Families, Name, Nftables, NftablesMode, Rest};
+use crate::ruleset::{Family, RuleSet};
 
 /// The templates of this dialect.
 pub(super) const TEMPLATES: &[(&str, &str)] = &[
@@ -21,6 +23,9 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("nftables/own.nft", include_str!("../../templates/nftables/own.nft")),
     ("nftables/rules.nft", include_str!("../../templates/nftables/rules.nft")),
 ];
+
+/// The file of a target.
+const FILE: &str = "rules.nft";
 
 /// Words that nft reads as syntax where a name of the user's could stand.
 const KEYWORDS: &[&str] = &[
@@ -142,11 +147,7 @@ struct Scope {
 
 pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, RenderError> {
     let families = settings.family.families();
-    let default_table: &str = match settings.mode {
-        NftablesMode::Own => "tagwall",
-        NftablesMode::Embed => "filter",
-    };
-    let table = settings.table.as_ref().map_or(default_table, Name::as_str);
+    let table = table(settings);
     for (key, name) in [("table", table), ("chain", settings.chain.as_str())] {
         if KEYWORDS.contains(&name) {
             return Err(RenderError::Unfit {
@@ -157,7 +158,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
             });
         }
     }
-    let groups = set_groups(job, settings, families)?;
+    let groups = set_groups(job.name, job.groups(), settings, families)?;
     let lines = lines(job, settings, families, &groups);
     let (outbound, inbound): (Vec<&Line>, Vec<&Line>) =
         lines.iter().partition(|line| line.flow.is_outbound());
@@ -206,23 +207,64 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
         NftablesMode::Own => "nftables/own.nft",
         NftablesMode::Embed => "nftables/embed.nft",
     };
-    Ok(vec![File::new("rules.nft", job.templates.render(template, &context)?)])
+    Ok(vec![File::new(FILE, job.templates.render(template, &context)?)])
+}
+
+/// What the target creates in the kernel.
+pub(super) fn kernel(
+    name: &Name,
+    part: &RuleSet,
+    settings: &Nftables,
+) -> Result<Kernel, RenderError> {
+    let families = settings.family.families();
+    let mut sets = Vec::new();
+    for set_group in set_groups(name, part.groups.iter().map(GroupContext::of), settings, families)?
+    {
+        let Some(group) =
+            part.groups.iter().find(|group| group.name.as_str() == set_group.group.name)
+        else {
+            continue;
+        };
+        for (set, family) in [(set_group.set_v4, Family::V4), (set_group.set_v6, Family::V6)] {
+            sets.extend(set.map(|name| KernelSet { name, group: group.name.clone(), family }));
+        }
+    }
+    let own = settings.mode == NftablesMode::Own;
+    let chains = if own { Vec::new() } else { vec![settings.chain.to_string()] };
+    Ok(Kernel::Nftables {
+        family: settings.family.name().to_owned(),
+        table: table(settings).to_owned(),
+        chains,
+        own,
+        file: FILE.to_owned(),
+        sets,
+    })
+}
+
+/// The table's name.
+fn table(settings: &Nftables) -> &str {
+    let default = match settings.mode {
+        NftablesMode::Own => "tagwall",
+        NftablesMode::Embed => "filter",
+    };
+    settings.table.as_ref().map_or(default, Name::as_str)
 }
 
 /// The groups with the names of their sets. A set exists for each family that the table holds and the group has or may
 /// get (hostnames resolve to either).
 fn set_groups(
-    job: &Job<'_>,
+    target: &Name,
+    groups: impl Iterator<Item = GroupContext>,
     settings: &Nftables,
     families: Families,
 ) -> Result<Vec<SetGroup>, RenderError> {
     let mut names = Names::default();
     for chain in ["outbound", "inbound"] {
         let name = format!("{}{chain}", settings.prefix.as_str());
-        names.claim(job.name, &name, format!("chain {name}"))?;
+        names.claim(target, &name, format!("chain {name}"))?;
     }
-    let mut groups = Vec::new();
-    for group in job.groups() {
+    let mut named = Vec::new();
+    for group in groups {
         let open = !group.hosts.is_empty() || !group.wildcards.is_empty();
         let mut set = |wanted: bool, count: usize, suffix: &str| {
             if !wanted || (count == 0 && !open) {
@@ -230,7 +272,7 @@ fn set_groups(
             }
             if count > settings.max_elements {
                 return Err(RenderError::Limit {
-                    target: job.name.clone(),
+                    target: target.clone(),
                     object: format!("group {}", group.name),
                     what: "prefixes",
                     count,
@@ -239,14 +281,14 @@ fn set_groups(
                 });
             }
             let name = fit(settings.prefix.as_str(), &group.name, suffix, Nftables::MAX_NAME);
-            names.claim(job.name, &name, format!("group {}", group.name))?;
+            names.claim(target, &name, format!("group {}", group.name))?;
             Ok(Some(name))
         };
         let set_v4 = set(families.v4(), group.v4_count, "-v4")?;
         let set_v6 = set(families.v6(), group.v6_count, "-v6")?;
-        groups.push(SetGroup { group, set_v4, set_v6 });
+        named.push(SetGroup { group, set_v4, set_v6 });
     }
-    Ok(groups)
+    Ok(named)
 }
 
 fn lines(job: &Job<'_>, settings: &Nftables, families: Families, groups: &[SetGroup]) -> Vec<Line> {

@@ -21,6 +21,9 @@ pub use list::*;
 pub use nftables::*;
 pub use panos::*;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -38,6 +41,24 @@ pub struct Target {
     /// `both` (default), `ipv4` or `ipv6`.
     #[serde(default)]
     pub families: Families,
+    /// Where copies of the files are installed: a path for the target's only file, or a folder (with `/` at the end)
+    /// for all of them. Default: none; readers use the state folder's `current/TARGET/`.
+    pub path: Option<PathBuf>,
+    /// Make this host's kernel use the rules: `automatic`, or `off` (default).
+    #[serde(default)]
+    pub apply: Apply,
+    /// A command that checks the files before anything changes: absolute path and arguments; `{path}` stands for the
+    /// folder of the files. Default: none, and the kernel's own parser where `apply` is automatic.
+    pub verify: Option<Vec<String>>,
+    /// A command that makes a firewall use the files (a reload, a push script): absolute path and arguments; `{path}`
+    /// stands for the folder of the files.
+    pub reload: Option<Vec<String>>,
+    /// Whether a failure of this target leaves the others alone. Default: false, all or none.
+    #[serde(default)]
+    pub isolated: bool,
+    /// Longest time that one command may take, in seconds. Default: 60.
+    #[serde(default = "Target::default_time_limit")]
+    pub time_limit: u64,
     /// nftables.
     pub nftables: Option<Nftables>,
     /// iptables, with or without ipset.
@@ -54,6 +75,17 @@ pub struct Target {
     pub azure: Option<Azure>,
     /// A template of the user.
     pub custom: Option<Custom>,
+}
+
+/// Whether this host's kernel is made to use the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apply {
+    /// The files are written, and somebody else loads them.
+    #[default]
+    Off,
+    /// Each generation is loaded, and read back.
+    Automatic,
 }
 
 /// The dialect of a target, with its settings.
@@ -98,21 +130,32 @@ impl Target {
     pub const DIALECTS: [&'static str; 8] =
         ["nftables", "iptables", "list", "json", "panos", "fortios", "azure", "custom"];
 
+    /// Default of [`Target::time_limit`], in seconds.
+    pub const TIME_LIMIT: u64 = 60;
+
+    fn default_time_limit() -> u64 {
+        Self::TIME_LIMIT
+    }
+
+    /// Whether this host's kernel is made to use the rules.
+    pub fn applies(&self) -> bool {
+        self.apply == Apply::Automatic
+    }
+
+    /// Where each of these files is installed.
+    pub fn install_paths<'f>(
+        &self,
+        files: impl Iterator<Item = &'f str>,
+    ) -> BTreeMap<String, PathBuf> {
+        let Some(path) = &self.path else { return BTreeMap::new() };
+        let folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let place = |file: &str| if folder { path.join(file) } else { path.clone() };
+        files.map(|file| (file.to_owned(), place(file))).collect()
+    }
+
     /// The dialects given: a valid target has exactly one.
     pub fn dialects(&self) -> Vec<Dialect<'_>> {
-        let Self {
-            rules: _,
-            groups: _,
-            families: _,
-            nftables,
-            iptables,
-            list,
-            json,
-            panos,
-            fortios,
-            azure,
-            custom,
-        } = self;
+        let Self { nftables, iptables, list, json, panos, fortios, azure, custom, .. } = self;
         [
             nftables.as_ref().map(Dialect::Nftables),
             iptables.as_ref().map(Dialect::Iptables),

@@ -1,0 +1,74 @@
+//! What was being done when the power went: written before the switch, cleared at the record.
+//!
+//! `current` alone cannot tell whether the firewall was made to use what it shows; the journal does.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::PublishError;
+use crate::os::files;
+
+/// A publication that has begun and is not recorded yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Journal {
+    format: String,
+    /// The generation in force when it began; none for the first.
+    pub(super) from: Option<u64>,
+    /// The generation that is to be in force.
+    pub(super) to: u64,
+}
+
+const FORMAT: &str = "tagwall-journal/1";
+/// Longest journal read, in bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+impl Journal {
+    pub(super) fn new(from: Option<u64>, to: u64) -> Self {
+        Self { format: FORMAT.to_owned(), from, to }
+    }
+
+    fn path(dir: &Path) -> PathBuf {
+        dir.join("journal.json")
+    }
+
+    /// Writes the journal durably.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), PublishError> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(PublishError::Encode)?;
+        text.push(b'\n');
+        files::replace(&Self::path(dir), &text)?;
+        Ok(())
+    }
+
+    /// The journal of a publication that was interrupted.
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, PublishError> {
+        let path = Self::path(dir);
+        let bytes = match files::read_bounded(&path, MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let unreadable = |reason: String| PublishError::State { path: path.clone(), reason };
+        let journal: Self =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if journal.format == FORMAT {
+            Ok(Some(journal))
+        } else {
+            Err(unreadable(format!(
+                "its format is {}, this version reads {FORMAT}",
+                journal.format
+            )))
+        }
+    }
+
+    /// Clears the journal durably.
+    pub(super) fn clear(dir: &Path) -> Result<(), PublishError> {
+        let path = Self::path(dir);
+        match std::fs::remove_file(&path) {
+            Ok(()) => super::store::sync_folder(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(PublishError::Io { what: "clear", path, source }),
+        }
+    }
+}

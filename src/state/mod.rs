@@ -1,0 +1,256 @@
+//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, and a pin.
+//!
+//! Owns `memory.json` in the state folder. Promises: data of an older publication never replaces that of a newer one, except
+//! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::os::files::{self, FileError};
+use crate::snapshot::{Cloud, Digest, Publication};
+
+const FORMAT: &str = "tagwall-memory/1";
+const FILE: &str = "memory.json";
+/// Largest memory file read, in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What is remembered between runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    format: String,
+    /// The newest publication taken, by cloud.
+    pub publications: BTreeMap<Cloud, Known>,
+    /// Fresh beginnings, the newest last.
+    pub rebaselines: Vec<Rebaseline>,
+    /// The generation that is kept in force until `resume`.
+    pub pin: Option<Pin>,
+}
+
+/// A publication that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// The date in its name.
+    pub date: Option<Date>,
+    /// Its change number.
+    pub change_number: u64,
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Where it was read from.
+    pub source: String,
+    /// When it was taken.
+    pub taken: Timestamp,
+}
+
+/// A fresh beginning: an older publication was taken on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rebaseline {
+    /// When.
+    pub at: Timestamp,
+    /// Which cloud.
+    pub cloud: Cloud,
+    /// The digest that was taken.
+    pub digest: Digest,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// A generation that is kept in force until `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// The generation.
+    pub generation: u64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Why the memory cannot be used, or a publication is not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not as this program writes it.
+    #[error("{path} cannot be used: {reason}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The publication is older than the one in use.
+    #[error(
+        "the publication {offered} of cloud {cloud} is older than the one in use ({known}): refused, nothing was \
+         changed; --rebaseline REASON takes it as a new beginning"
+    )]
+    Older {
+        /// The cloud.
+        cloud: Cloud,
+        /// What was offered: its date or change number.
+        offered: String,
+        /// What is in use.
+        known: String,
+    },
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            publications: BTreeMap::new(),
+            rebaselines: Vec::new(),
+            pin: None,
+        }
+    }
+}
+
+impl Memory {
+    /// Reads the memory of a state folder; empty when there is none.
+    pub fn load(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join(FILE);
+        let bytes = match files::read_bounded(&path, MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(Self::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
+        let memory: Self =
+            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        if memory.format == FORMAT {
+            Ok(memory)
+        } else {
+            Err(malformed(format!("its format is {}, this version reads {FORMAT}", memory.format)))
+        }
+    }
+
+    /// Writes the memory durably; a file that is equal is not touched.
+    pub fn save(&self, dir: &Path) -> Result<(), StateError> {
+        let path = dir.join(FILE);
+        let mut text = serde_json::to_vec_pretty(self).map_err(|error| StateError::Malformed {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        text.push(b'\n');
+        files::replace(&path, &text)?;
+        Ok(())
+    }
+
+    /// Refuses a publication that is older than the one in use: by date, else by change number. Equal numbers with other
+    /// content count as newer: publications given by hand are one feed.
+    pub fn judge(&self, offered: &Publication) -> Result<(), StateError> {
+        let cloud = offered.snapshot.cloud();
+        let Some(known) = self.publications.get(&cloud) else { return Ok(()) };
+        let number = offered.snapshot.change_number();
+        let older = match (offered.date, known.date) {
+            (Some(offered), Some(known)) => offered < known,
+            _ => number < known.change_number,
+        };
+        if !older || known.digest == offered.digest() {
+            return Ok(());
+        }
+        let describe = |date: Option<Date>, number: u64| match date {
+            Some(date) => format!("of {date} (change number {number})"),
+            None => format!("with change number {number}"),
+        };
+        Err(StateError::Older {
+            cloud,
+            offered: describe(offered.date, number),
+            known: describe(known.date, known.change_number),
+        })
+    }
+
+    /// Remembers a publication that was taken. One with the same content keeps the newer date and number.
+    pub fn take(&mut self, publication: &Publication, now: Timestamp) {
+        let known = Known {
+            date: publication.date,
+            change_number: publication.snapshot.change_number(),
+            digest: publication.digest(),
+            source: publication.source.clone(),
+            taken: now,
+        };
+        let cloud = publication.snapshot.cloud();
+        let unchanged = self.publications.get(&cloud).is_some_and(|old| {
+            old.digest == known.digest
+                && (old.date, old.change_number) >= (known.date, known.change_number)
+        });
+        if !unchanged {
+            self.publications.insert(cloud, known);
+        }
+    }
+
+    /// Remembers a fresh beginning.
+    pub fn rebaseline(&mut self, publication: &Publication, reason: &str, now: Timestamp) {
+        let cloud = publication.snapshot.cloud();
+        self.publications.remove(&cloud);
+        self.take(publication, now);
+        self.rebaselines.push(Rebaseline {
+            at: now,
+            cloud,
+            digest: publication.digest(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Snapshot};
+
+    fn publication(number: u64, source: &str, edit: &str) -> Publication {
+        let text = EXAMPLE_DOCUMENT
+            .replacen("\"changeNumber\": 1,", &format!("\"changeNumber\": {number},"), 1)
+            .replacen("192.0.2.0/26", edit, 1);
+        Publication::new(Snapshot::parse(text.as_bytes(), &Policy::default()).unwrap(), source)
+    }
+
+    fn now() -> Timestamp {
+        "2025-09-08T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn an_older_publication_is_refused_by_date_then_by_number() {
+        let mut memory = Memory::default();
+        memory.take(&publication(5, "ServiceTags_Example_20250908.json", "192.0.2.0/26"), now());
+        let older = publication(9, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
+        assert!(matches!(memory.judge(&older), Err(StateError::Older { .. })));
+        memory.judge(&publication(1, "ServiceTags_Example_20250915.json", "192.0.2.0/27")).unwrap();
+        assert!(memory.judge(&publication(4, "file.json", "192.0.2.0/27")).is_err());
+        memory.judge(&publication(5, "file.json", "192.0.2.0/27")).unwrap();
+        // The same content is no step back, whatever its number.
+        memory.judge(&publication(4, "file.json", "192.0.2.0/26")).unwrap();
+    }
+
+    #[test]
+    fn a_rebaseline_takes_an_older_one_and_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut memory = Memory::load(folder.path()).unwrap();
+        memory.take(&publication(5, "ServiceTags_Example_20250908.json", "192.0.2.0/26"), now());
+        let older = publication(4, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
+        memory.rebaseline(&older, "forged number", now());
+        memory.judge(&older).unwrap();
+        memory.save(folder.path()).unwrap();
+        let read = Memory::load(folder.path()).unwrap();
+        assert_eq!(read, memory);
+        assert_eq!(read.rebaselines[0].reason, "forged number");
+    }
+
+    #[test]
+    fn a_newer_date_with_the_same_content_is_remembered() {
+        let mut memory = Memory::default();
+        memory.take(&publication(5, "ServiceTags_Example_20250908.json", "192.0.2.0/26"), now());
+        memory.take(&publication(6, "ServiceTags_Example_20250915.json", "192.0.2.0/26"), now());
+        assert_eq!(memory.publications[&Cloud::Example].change_number, 6);
+        memory.take(&publication(5, "ServiceTags_Example_20250908.json", "192.0.2.0/26"), now());
+        assert_eq!(memory.publications[&Cloud::Example].change_number, 6);
+    }
+}
