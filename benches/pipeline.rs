@@ -4,7 +4,11 @@
 //! far too small for its numbers to mean anything, and says so.
 
 #![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a benchmark that cannot run stops with its reason")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a benchmark that cannot run stops with its reason"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +21,10 @@ use tagwall::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
 use tagwall::{feed, pipeline};
 
 fn newest() -> Option<PathBuf> {
-    let base = std::env::var_os("TAGWALL_FEEDS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"), PathBuf::from);
+    let base = std::env::var_os("TAGWALL_FEEDS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"),
+        PathBuf::from,
+    );
     let folder = std::fs::read_dir(base.join("public")).ok()?;
     folder.filter_map(|entry| Some(entry.ok()?.path())).max()
 }
@@ -49,7 +55,8 @@ fn stages(criterion: &mut Criterion) {
                 .tags()
                 .iter()
                 .map(|tag| {
-                    PrefixSet::from_parts(snapshot.v4(tag).to_vec(), snapshot.v6(tag).to_vec()).len()
+                    PrefixSet::from_parts(snapshot.v4(tag).to_vec(), snapshot.v6(tag).to_vec())
+                        .len()
                 })
                 .sum::<usize>()
         });

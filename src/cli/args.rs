@@ -1,9 +1,18 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::check::CheckArgs;
+use super::completions::CompletionsArgs;
+use super::diff::DiffArgs;
+use super::explain::ExplainArgs;
+use super::init::InitArgs;
+use super::man::ManArgs;
+use super::tags::TagsArgs;
+use super::templates::TemplatesArgs;
 use crate::config::Name;
 
 /// Where the configuration is looked for by default.
@@ -21,15 +30,44 @@ pub struct Cli {
     /// Where publications, generations and decisions are kept
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     pub state_dir: PathBuf,
+    /// When to colour: on terminals unless NO_COLOR is set, always, or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
     /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Color {
+    /// On terminals, unless NO_COLOR is set
+    Auto,
+    /// Also into files and pipes
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Makes it the choice of everything that writes.
+    pub(super) fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
 const AFTER_HELP: &str = "\
 Examples:
+  tagwall init --apim prod --region westeurope --subnet 10.20.0.0/24 --egress wan0
+                                                  write a first configuration
   tagwall check                                   is the configuration sound?
-  tagwall render --dry-run                        what would change?
+  tagwall explain apim.prod                       where is each flow of the profile decided?
+  tagwall render --dry-run --feed FILE.json       what would change?
   tagwall render --feed FILE.json --out ./out     write the files, touch nothing else
 
 Exit codes: 0 done or same, 1 differs, 2 command line, 3 configuration, 4 publication refused,
@@ -38,10 +76,24 @@ Exit codes: 0 done or same, 1 differs, 2 command line, 3 configuration, 4 public
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a commented configuration from a few answers or flags
+    Init(InitArgs),
+    /// Check the configuration and its templates, without any publication
+    Check(CheckArgs),
     /// Render the rules of every target from publications
     Render(RenderArgs),
-    /// Check the configuration and its templates, without any publication
-    Check,
+    /// Say where a flow is decided: of a profile, an address or a hostname
+    Explain(ExplainArgs),
+    /// List the service tags of a publication
+    Tags(TagsArgs),
+    /// Compare two publications by tag
+    Diff(DiffArgs),
+    /// List, show and export the built-in templates
+    Templates(TemplatesArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them into a folder
+    Man(ManArgs),
 }
 
 /// Options of `render`.
@@ -54,9 +106,9 @@ pub struct RenderArgs {
     /// Write the files into DIR/<target>/ and touch nothing else: no state, no firewall
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Only these targets
-    #[arg(long, value_name = "NAME")]
-    pub target: Vec<Name>,
+    /// Only these targets; with --stdout also one file: TARGET/FILE
+    #[arg(long, value_name = "TARGET[/FILE]")]
+    pub target: Vec<TargetFile>,
     /// Show what would change, as a summary and a unified diff, and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -74,8 +126,34 @@ pub struct RenderArgs {
     pub previous: Option<PathBuf>,
 }
 
+/// A target, or one file of it.
+#[derive(Debug, Clone)]
+pub struct TargetFile {
+    /// The target.
+    pub target: Name,
+    /// The file; none for all of them.
+    pub file: Option<String>,
+}
+
+impl FromStr for TargetFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (target, file) = match text.split_once('/') {
+            Some((target, file)) => (target, Some(file.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self { target: target.parse()?, file })
+    }
+}
+
 const RENDER_HELP: &str = "\
 Examples:
   tagwall render --config apim.toml --feed ServiceTags_Public_20250908.json --out ./out
   tagwall render --feed ServiceTags_Public_20250908.json --out ./out --dry-run
-  tagwall render --target edge --stdout | nft -c -f -";
+  tagwall render --target edge --stdout | nft -c -f -
+  tagwall render --target hosts/devops.txt --stdout
+  tagwall render --out ./out --exit-code --json
+
+Exit codes: 0 done (with --exit-code: same), 1 differs (with --exit-code), 2 command line,
+3 configuration, 4 publication refused, 5 limit exceeded, 6 system.";

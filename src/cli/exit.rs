@@ -40,3 +40,25 @@ impl From<Exit> for ExitCode {
         Self::from(exit as u8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_every_code_with_its_meaning() {
+        let text = include_str!("../../docs/exit-codes.md");
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = Exit::ALL
+            .iter()
+            .map(|&(exit, meaning)| format!("| `{}` | {meaning} |", exit as u8))
+            .collect();
+        assert_eq!(rows, expected, "docs/exit-codes.md and Exit::ALL differ");
+    }
+
+    #[test]
+    fn the_codes_are_numbered_in_order() {
+        let codes: Vec<u8> = Exit::ALL.iter().map(|&(exit, _)| exit as u8).collect();
+        assert_eq!(codes, (0..7).collect::<Vec<u8>>());
+    }
+}

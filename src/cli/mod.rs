@@ -4,9 +4,18 @@
 
 mod args;
 mod check;
+mod completions;
+mod diff;
 mod exit;
+mod explain;
+mod feeds;
+mod init;
+mod man;
 mod printer;
 mod render;
+mod summary;
+mod tags;
+mod templates;
 
 pub use args::Cli;
 pub use exit::Exit;
@@ -22,6 +31,7 @@ use crate::feed::FeedError;
 use crate::os::files::FileError;
 use crate::pipeline::PlanError;
 use crate::render::{CheckError, RenderError};
+use crate::snapshot::UnknownTag;
 
 /// Parses the command line, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
@@ -31,15 +41,23 @@ pub fn main() -> ExitCode {
             // Help and version go to stdout and are no error.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
             return match error.print() {
-                Ok(()) => exit.into(),
-                Err(_) => ExitCode::from(Exit::System as u8),
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::System.into(),
+                _ => exit.into(),
             };
         }
     };
+    cli.color.apply();
     let printer = Printer::new();
     let outcome = match &cli.command {
         Command::Render(args) => render::run(&cli, args, &printer),
-        Command::Check => check::run(&cli, &printer),
+        Command::Check(args) => check::run(&cli, args, &printer),
+        Command::Tags(args) => tags::run(&cli, args, &printer),
+        Command::Explain(args) => explain::run(&cli, args, &printer),
+        Command::Diff(args) => diff::run(&cli, args, &printer),
+        Command::Init(args) => init::run(&cli, args, &printer),
+        Command::Templates(args) => templates::run(args, &printer),
+        Command::Completions(args) => completions::run(args, &printer),
+        Command::Man(args) => man::run(args, &printer),
     };
     match outcome {
         Ok(exit) => exit.into(),
@@ -62,41 +80,60 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The exit code of an error, by its kind and not by its words.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    for cause in error.chain() {
-        if cause.is::<UsageError>() {
-            return Exit::Usage;
-        }
-        if let Some(error) = cause.downcast_ref::<ConfigError>() {
-            return match error {
-                ConfigError::Read { .. } => Exit::System,
-                _ => Exit::Config,
-            };
-        }
-        if let Some(PlanError::Config(_) | PlanError::Render(_)) = cause.downcast_ref() {
-            continue;
-        }
-        if let Some(error) = cause.downcast_ref::<FeedError>() {
-            return match error {
-                FeedError::Read { source: FileError::TooLarge { .. }, .. }
-                | FeedError::Refused { .. } => Exit::Refused,
-                FeedError::Read { .. } => Exit::System,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<RenderError>() {
-            return match error {
-                RenderError::Limit { .. } => Exit::Limit,
-                RenderError::TemplatesDir { .. } => Exit::System,
-                _ => Exit::Config,
-            };
-        }
-        if cause.is::<CheckError>() {
-            continue;
-        }
-        if cause.is::<FileError>() || cause.is::<std::io::Error>() {
-            return Exit::System;
-        }
+    error.chain().find_map(exit_of_cause).unwrap_or(Exit::System)
+}
+
+fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(error) = config_error(cause) {
+        return Some(match error {
+            ConfigError::Read { .. } => Exit::System,
+            _ => Exit::Config,
+        });
     }
-    Exit::System
+    if let Some(error) = render_error(cause) {
+        return Some(match error {
+            RenderError::Limit { .. } => Exit::Limit,
+            RenderError::TemplatesDir { .. } => Exit::System,
+            _ => Exit::Config,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<FeedError>() {
+        return Some(match error {
+            FeedError::Read { source: FileError::TooLarge { .. }, .. }
+            | FeedError::Refused { .. } => Exit::Refused,
+            FeedError::Read { .. } => Exit::System,
+        });
+    }
+    if cause.is::<UsageError>() {
+        return Some(Exit::Usage);
+    }
+    if cause.is::<UnknownTag>() {
+        return Some(Exit::Config);
+    }
+    (cause.is::<FileError>() || cause.is::<std::io::Error>()).then_some(Exit::System)
+}
+
+/// The error of the configuration that this is, also inside one that only passes it on: such an error is
+/// `transparent`, so the chain of causes does not show it.
+fn config_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e ConfigError> {
+    if let Some(PlanError::Config(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(CheckError::Config(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
+}
+
+/// The same for the errors of targets and templates.
+fn render_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e RenderError> {
+    if let Some(PlanError::Render(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(CheckError::Render(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
 }
 
 /// The options contradict each other or the configuration.

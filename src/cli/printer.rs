@@ -5,7 +5,7 @@ use std::io::Write as _;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 
-use crate::config::ConfigError;
+use super::config_error;
 
 /// Writes to stdout and stderr; colours only where a terminal shows them and `NO_COLOR` does not forbid them.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Printer {
 
     /// An error with its causes, on stderr.
     pub(super) fn error(&self, error: &anyhow::Error) {
-        if let Some(config) = error.chain().find_map(|cause| cause.downcast_ref::<ConfigError>()) {
+        if let Some(config) = error.chain().find_map(config_error) {
             return self.note(&config.render(self.colour_stderr));
         }
         // Most messages already end with their cause; those that do not are followed by it.
@@ -98,6 +98,32 @@ pub(super) fn v6_space(addresses: u128) -> String {
     }
 }
 
+/// Breaks a text between words so that no line but one of a single long word exceeds `width` characters; lines after
+/// the first start with `indent`.
+pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut wrapped = String::with_capacity(text.len() + 16);
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            wrapped.push('\n');
+            wrapped.push_str(indent);
+            used = indent.chars().count();
+        } else if used > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        wrapped.push_str(word);
+        used += length;
+    }
+    wrapped
+}
+
+/// `1 group`, `2 groups`.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 /// The unified difference of two texts, coloured; empty when they are equal.
 pub(super) fn unified(old: Option<&str>, new: Option<&str>, path: &str) -> String {
     let before = if old.is_some() { format!("a/{path}") } else { "/dev/null".to_owned() };
@@ -129,6 +155,12 @@ mod tests {
         assert_eq!(texts, ["0", "999", "1,000", "4,096", "1,234,567"]);
         assert_eq!(v6_space(1 << 64), "1 IPv6 /64s");
         assert_eq!(v6_space(256), "256 IPv6 addresses");
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        assert_eq!(wrapped("a bb ccc d", 4, "  "), "a bb\n  ccc\n  d");
+        assert_eq!(wrapped("longer-than-that x", 5, ""), "longer-than-that\nx");
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! `tagwall render`: by hand what the agent does by itself.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Serialize;
 
-use super::args::RenderArgs;
-use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, grouped, unified, v6_space};
+use super::args::{RenderArgs, TargetFile};
+use super::printer::{Printer, unified};
+use super::summary::{Kind, Summary};
 use super::{Cli, Exit, UsageError};
 use crate::config::{Config, Name};
 use crate::feed;
 use crate::os::files::{self, Replacement};
+use crate::os::printable::printable;
 use crate::pipeline::{self, Plan};
 use crate::render::{Artifact, Templates};
-use crate::ruleset::{self, Difference, GroupChange, RuleSet, Whole};
+use crate::ruleset::{self, RuleSet};
 use crate::selection::Publications;
 use crate::snapshot::{Cloud, Policy};
 
@@ -23,17 +23,18 @@ const MAX_OLD_BYTES: u64 = 256 << 20;
 
 pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let config = Config::load(&cli.config)?;
-    check_targets(&config, &args.target)?;
+    check_targets(&config, args)?;
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
+    let wanted: Vec<Name> = args.target.iter().map(|wanted| wanted.target.clone()).collect();
     let plan = std::thread::scope(|scope| {
         // Digests of whole publications are for the summary only; the plan does not wait for them.
         scope.spawn(|| publications.values().for_each(|publication| _ = publication.digest()));
-        pipeline::plan(&config, &publications, &templates, previous.as_ref(), &args.target)
+        pipeline::plan(&config, &publications, &templates, previous.as_ref(), &wanted)
     })?;
     if args.stdout {
-        print_files(&plan.artifacts, printer)?;
+        print_files(&narrowed(plan.artifacts, &args.target)?, printer)?;
         return Ok(Exit::Ok);
     }
     let Some(out) = args.out.as_deref().or(args.dry_run.then_some(Path::new(""))) else {
@@ -62,16 +63,50 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     Ok(if args.exit_code && differs { Exit::Differs } else { Exit::Ok })
 }
 
-fn check_targets(config: &Config, wanted: &[Name]) -> anyhow::Result<()> {
-    for name in wanted {
-        if !config.targets.contains_key(name) {
+fn check_targets(config: &Config, args: &RenderArgs) -> Result<(), UsageError> {
+    for TargetFile { target, file } in &args.target {
+        if !config.targets.contains_key(target) {
             let all: Vec<_> = config.targets.keys().map(Name::as_str).collect();
-            let message =
-                format!("--target {name}: there is no such target; there are: {}", all.join(", "));
-            return Err(UsageError(message).into());
+            return Err(UsageError(format!(
+                "--target {target}: there is no such target; there are: {}",
+                all.join(", ")
+            )));
+        }
+        if let Some(file) = file
+            && !args.stdout
+        {
+            return Err(UsageError(format!(
+                "--target {target}/{file}: a single file is for --stdout; the files of a target belong together"
+            )));
         }
     }
     Ok(())
+}
+
+/// The files that `--target TARGET/FILE` names.
+fn narrowed(artifacts: Vec<Artifact>, wanted: &[TargetFile]) -> Result<Vec<Artifact>, UsageError> {
+    let names = |artifact: &Artifact, wanted: &TargetFile| {
+        artifact.target == wanted.target
+            && wanted.file.as_ref().is_none_or(|file| *file == artifact.file)
+    };
+    for wanted in wanted {
+        if !artifacts.iter().any(|artifact| names(artifact, wanted)) {
+            let files: Vec<_> = artifacts
+                .iter()
+                .filter(|artifact| artifact.target == wanted.target)
+                .map(|artifact| artifact.file.as_str())
+                .collect();
+            return Err(UsageError(format!(
+                "--target {}/{}: there is no such file; there are: {}",
+                wanted.target,
+                printable(wanted.file.as_deref().unwrap_or_default(), 80),
+                files.join(", ")
+            )));
+        }
+    }
+    let asked =
+        |artifact: &Artifact| wanted.is_empty() || wanted.iter().any(|one| names(artifact, one));
+    Ok(artifacts.into_iter().filter(asked).collect())
 }
 
 /// The publications that are given, and the embedded one where the configuration asks for it.
@@ -126,19 +161,11 @@ fn old_rule_set(config: &Config, out: &Path) -> Option<RuleSet> {
     read_rule_set(&path).ok()
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Kind {
-    New,
-    Changed,
-    Unchanged,
-}
-
 /// One artifact beside the file that lies where it goes.
-struct Change<'p> {
-    artifact: &'p Artifact,
+pub(super) struct Change<'p> {
+    pub(super) artifact: &'p Artifact,
     path: PathBuf,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// The old content, when it differs.
     old: Option<Vec<u8>>,
 }
@@ -204,262 +231,4 @@ fn print_files(artifacts: &[Artifact], printer: &Printer) -> anyhow::Result<()> 
         printer.raw(&artifact.bytes)?;
     }
     Ok(())
-}
-
-/// What a rendering is about, for people and as JSON.
-#[derive(Serialize)]
-struct Summary {
-    format: &'static str,
-    publications: Vec<PublicationSummary>,
-    rule_set: String,
-    /// Whether the groups are compared with an earlier rule set.
-    compared: bool,
-    groups: Vec<GroupSummary>,
-    rules: RulesSummary,
-    artifacts: Vec<ArtifactSummary>,
-    gaps: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct PublicationSummary {
-    cloud: Cloud,
-    source: String,
-    date: Option<String>,
-    change_number: u64,
-    digest: String,
-}
-
-#[derive(Serialize)]
-struct GroupSummary {
-    name: String,
-    v4_prefixes: usize,
-    v4_addresses: u64,
-    v6_prefixes: usize,
-    hosts: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    change: Option<GroupChangeSummary>,
-}
-
-#[derive(Serialize)]
-struct GroupChangeSummary {
-    /// `added`, `removed` or `changed`.
-    kind: &'static str,
-    prefixes_added: usize,
-    prefixes_removed: usize,
-    v4_addresses_added: u64,
-    v4_addresses_removed: u64,
-    /// As text: IPv6 space does not fit into the numbers that most JSON readers have.
-    v6_addresses_added: String,
-    v6_addresses_removed: String,
-}
-
-#[derive(Serialize)]
-struct RulesSummary {
-    count: usize,
-    added: Vec<Name>,
-    removed: Vec<Name>,
-    changed: Vec<Name>,
-    routes: usize,
-}
-
-#[derive(Serialize)]
-struct ArtifactSummary {
-    path: String,
-    kind: Kind,
-    bytes: usize,
-}
-
-impl Summary {
-    fn of(
-        plan: &Plan,
-        publications: &Publications,
-        before: Option<&RuleSet>,
-        changes: &[Change<'_>],
-    ) -> Self {
-        let difference = before.map(|before| Difference::between(before, &plan.rule_set));
-        let difference = difference.unwrap_or_default();
-        let by_group: BTreeMap<&Name, &GroupChange> =
-            difference.groups.iter().map(|change| (&change.name, change)).collect();
-        let mut groups: Vec<GroupSummary> = plan
-            .rule_set
-            .groups
-            .iter()
-            .map(|group| GroupSummary {
-                name: group.name.to_string(),
-                v4_prefixes: group.prefixes.v4().len(),
-                v4_addresses: group.prefixes.v4_addresses(),
-                v6_prefixes: group.prefixes.v6().len(),
-                hosts: group.hosts.len(),
-                change: by_group.get(&group.name).map(|change| change_summary(change)),
-            })
-            .collect();
-        groups.extend(
-            difference.groups.iter().filter(|change| change.whole == Some(Whole::Removed)).map(
-                |change| GroupSummary {
-                    name: change.name.to_string(),
-                    v4_prefixes: 0,
-                    v4_addresses: 0,
-                    v6_prefixes: 0,
-                    hosts: 0,
-                    change: Some(change_summary(change)),
-                },
-            ),
-        );
-        Self {
-            format: "tagwall-render/1",
-            publications: publications
-                .values()
-                .map(|publication| PublicationSummary {
-                    cloud: publication.snapshot.cloud(),
-                    source: publication.source.clone(),
-                    date: publication.date.map(|date| date.to_string()),
-                    change_number: publication.snapshot.change_number(),
-                    digest: publication.digest().to_string(),
-                })
-                .collect(),
-            rule_set: plan.rule_set.digest().to_string(),
-            compared: before.is_some(),
-            groups,
-            rules: RulesSummary {
-                count: plan.rule_set.rules.len(),
-                added: difference.rules_added,
-                removed: difference.rules_removed,
-                changed: difference.rules_changed,
-                routes: plan.rule_set.routes.len(),
-            },
-            artifacts: changes
-                .iter()
-                .map(|change| ArtifactSummary {
-                    path: change.artifact.path(),
-                    kind: change.kind,
-                    bytes: change.artifact.bytes.len(),
-                })
-                .collect(),
-            gaps: plan.rule_set.gaps(),
-        }
-    }
-
-    fn text(&self, dry_run: bool) -> String {
-        let mut text = String::new();
-        for publication in &self.publications {
-            let date = publication.date.as_deref().unwrap_or("no date");
-            text.push_str(&format!(
-                "{HEADLINE}publication{HEADLINE:#} {} ({date}, change number {}, digest {})\n",
-                publication.cloud,
-                publication.change_number,
-                &publication.digest[..12]
-            ));
-        }
-        text.push_str(&format!("{HEADLINE}groups{HEADLINE:#}\n"));
-        let width = self.groups.iter().map(|group| group.name.len()).max().unwrap_or(0);
-        for group in &self.groups {
-            text.push_str(&group.line(width, self.compared));
-        }
-        for (what, style, names) in [
-            ("new", ADDED, &self.rules.added),
-            ("gone", REMOVED, &self.rules.removed),
-            ("changed", WARNING, &self.rules.changed),
-        ] {
-            if self.compared && !names.is_empty() {
-                let names: Vec<_> = names.iter().map(Name::as_str).collect();
-                text.push_str(&format!("{style}rules {what}{style:#}: {}\n", names.join(", ")));
-            }
-        }
-        text.push_str(&format!(
-            "{HEADLINE}rules{HEADLINE:#} {}, routes {}, rule set {}\n",
-            self.rules.count,
-            self.rules.routes,
-            &self.rule_set[..12]
-        ));
-        for gap in &self.gaps {
-            text.push_str(&format!("{WARNING}note{WARNING:#}: {gap}\n"));
-        }
-        text.push_str(&format!(
-            "{HEADLINE}files{HEADLINE:#}{}\n",
-            if dry_run { " (nothing is written)" } else { "" }
-        ));
-        for artifact in &self.artifacts {
-            let (style, mark) = match artifact.kind {
-                Kind::New => (ADDED, "new"),
-                Kind::Changed => (WARNING, "changed"),
-                Kind::Unchanged => (anstyle::Style::new(), "same"),
-            };
-            text.push_str(&format!(
-                "  {style}{mark:<8}{style:#}{} ({} bytes)\n",
-                artifact.path,
-                grouped(artifact.bytes)
-            ));
-        }
-        text
-    }
-}
-
-impl GroupSummary {
-    fn line(&self, width: usize, compared: bool) -> String {
-        let mut line = format!(
-            "  {:<width$}  {} IPv4 ({} addresses), {} IPv6",
-            self.name,
-            grouped(self.v4_prefixes),
-            grouped(self.v4_addresses),
-            grouped(self.v6_prefixes)
-        );
-        if self.hosts > 0 {
-            line.push_str(&format!(", {} hostnames", self.hosts));
-        }
-        match &self.change {
-            Some(change) => line.push_str(&change.text()),
-            None if compared => line.push_str("  unchanged"),
-            None => {}
-        }
-        line.push('\n');
-        line
-    }
-}
-
-impl GroupChangeSummary {
-    fn text(&self) -> String {
-        let mut text = format!(
-            "  {} {ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} prefixes",
-            self.kind,
-            grouped(self.prefixes_added),
-            grouped(self.prefixes_removed)
-        );
-        if self.v4_addresses_added > 0 {
-            text.push_str(&format!(
-                ", {ADDED}+{}{ADDED:#} addresses",
-                grouped(self.v4_addresses_added)
-            ));
-        }
-        if self.v4_addresses_removed > 0 {
-            text.push_str(&format!(
-                ", {REMOVED}−{}{REMOVED:#} addresses",
-                grouped(self.v4_addresses_removed)
-            ));
-        }
-        for (sign, style, addresses) in
-            [("+", ADDED, &self.v6_addresses_added), ("−", REMOVED, &self.v6_addresses_removed)]
-        {
-            if let Ok(addresses @ 1..) = addresses.parse::<u128>() {
-                text.push_str(&format!(", {style}{sign}{}{style:#}", v6_space(addresses)));
-            }
-        }
-        text
-    }
-}
-
-fn change_summary(change: &GroupChange) -> GroupChangeSummary {
-    let space = &change.space;
-    GroupChangeSummary {
-        kind: match change.whole {
-            Some(Whole::Added) => "added",
-            Some(Whole::Removed) => "removed",
-            None => "changed",
-        },
-        prefixes_added: space.prefixes_added,
-        prefixes_removed: space.prefixes_removed,
-        v4_addresses_added: space.added.v4_addresses(),
-        v4_addresses_removed: space.removed.v4_addresses(),
-        v6_addresses_added: space.added.v6_addresses().to_string(),
-        v6_addresses_removed: space.removed.v6_addresses().to_string(),
-    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::Source;
@@ -54,6 +55,25 @@ impl ConfigError {
             Self::Invalid(invalid) => invalid.render(colour),
             other => format!("error: {other}"),
         }
+    }
+
+    /// What is wrong, one by one, with line and column; one without a place when the file could not be read.
+    pub fn problems(&self) -> Vec<Problem> {
+        let Self::Invalid(invalid) = self else {
+            let message = self.to_string();
+            return vec![Problem { line: None, column: None, message, label: None, help: None }];
+        };
+        let problem = |diagnostic: &Diagnostic| {
+            let place = diagnostic.span.as_ref().map(|span| invalid.place(span.start));
+            Problem {
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
+                message: diagnostic.title.clone(),
+                label: diagnostic.label.clone(),
+                help: diagnostic.help.clone(),
+            }
+        };
+        invalid.diagnostics.iter().map(problem).collect()
     }
 
     /// What is wrong, one by one; empty when the file could not be read.
@@ -141,6 +161,21 @@ impl Invalid {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
+}
+
+/// One thing that is wrong, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column in characters, from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What about the place.
+    pub label: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
 }
 
 /// One thing that is wrong.

@@ -15,7 +15,7 @@ mod service;
 mod target;
 
 pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
-pub use diagnostic::{ConfigError, Diagnostic, nearest};
+pub use diagnostic::{ConfigError, Diagnostic, Problem, nearest};
 pub use group::{Direction, Endpoint, Exclusion, Group, Rule, TagSelector};
 pub use names::{Comment, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
@@ -185,9 +185,13 @@ impl Config {
         Some(base.map_or_else(|| given.clone(), |base| base.join(given)))
     }
 
+    /// The text as it was read.
+    pub fn text(&self) -> &str {
+        self.source.as_ref().map_or("", |source| source.text.as_str())
+    }
+
     /// The digest of the configuration's text.
     pub fn digest(&self) -> Digest {
-        let text = self.source.as_ref().map_or("", |source| source.text.as_str());
-        Digest::of(text.as_bytes())
+        Digest::of(self.text().as_bytes())
     }
 }

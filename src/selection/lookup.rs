@@ -30,7 +30,7 @@ pub(super) fn tags_of<'s>(
 }
 
 /// The tag of this name; a regional tag also under the region's other spelling.
-pub(super) fn tag_by_name<'s>(
+pub fn tag_by_name<'s>(
     snapshot: &'s Snapshot,
     name: &TagName,
 ) -> Result<&'s ServiceTag, UnknownTag> {

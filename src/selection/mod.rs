@@ -13,7 +13,7 @@ use crate::intent::{GroupSpec, Intent, RouteDestination, SecurityPeer, Selected}
 use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
 
-pub use lookup::{matches_pattern, region_of, tag_in_region};
+pub use lookup::{matches_pattern, region_of, tag_by_name, tag_in_region};
 
 /// The publications in use, one for each cloud.
 pub type Publications = BTreeMap<Cloud, Publication>;
@@ -151,7 +151,7 @@ fn find_tag<'s>(
     snapshot: &'s Snapshot,
     name: &TagName,
 ) -> Result<(&'s Snapshot, &'s ServiceTag), Missing> {
-    Ok((snapshot, lookup::tag_by_name(snapshot, name)?))
+    Ok((snapshot, tag_by_name(snapshot, name)?))
 }
 
 fn space_of(snapshot: &Snapshot, tag: &ServiceTag) -> PrefixSet {

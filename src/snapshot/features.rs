@@ -21,6 +21,20 @@ impl Features {
         self.0 & other.0 == other.0
     }
 
+    /// The names of these, as published.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (Self::API, "API"),
+            (Self::NSG, "NSG"),
+            (Self::UDR, "UDR"),
+            (Self::FW, "FW"),
+            (Self::VSE, "VSE"),
+        ]
+        .into_iter()
+        .filter(move |(feature, _)| self.contains(*feature))
+        .map(|(_, name)| name)
+    }
+
     pub(super) fn bits(self) -> u8 {
         self.0
     }

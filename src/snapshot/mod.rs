@@ -16,11 +16,12 @@ mod example;
 mod features;
 mod parse;
 mod publication;
+mod skip;
 mod tag;
 
 pub use cloud::Cloud;
 pub use digest::Digest;
-pub use error::{SnapshotError, UnknownTag};
+pub use error::{Fault, SnapshotError, UnknownTag};
 pub use example::EXAMPLE_DOCUMENT;
 pub use features::Features;
 pub use parse::Policy;

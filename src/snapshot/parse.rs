@@ -6,11 +6,10 @@
 use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Fault;
+use super::skip::Skip;
 use super::{Cloud, Features, ServiceTag, Snapshot, SnapshotError, TagName, tag};
 use crate::os::printable::printable;
 use crate::prefix::{PrefixSet, parse::parse_net, special};
@@ -81,12 +80,25 @@ impl Snapshot {
                     SnapshotError::Fault { line: error.line(), column: error.column(), fault }
                 }
                 None => {
-                    SnapshotError::Malformed { hint: looks_like(text.as_bytes()), source: error }
+                    let hint = looks_like(text.as_bytes());
+                    SnapshotError::Malformed { hint, source: bounded(error) }
                 }
             });
         }
         builder.finish().map_err(SnapshotError::Whole)
     }
+}
+
+/// serde quotes what it did not expect, however long that is: a message stays one readable line.
+fn bounded(error: serde_json::Error) -> serde_json::Error {
+    const LONGEST: usize = 300;
+    let text = error.to_string();
+    let shown = printable(&text, LONGEST);
+    if shown == text {
+        return error;
+    }
+    let (line, column) = (error.line(), error.column());
+    serde_json::Error::custom(format!("{shown} (line {line}, column {column})"))
 }
 
 /// Names the usual things that arrive in place of a document.
@@ -227,6 +239,7 @@ fn check_space(
 }
 
 /// The keys of the root, of a tag and of its properties that are read; all others are skipped.
+#[derive(Clone, Copy)]
 enum Key {
     ChangeNumber,
     Cloud,
@@ -240,6 +253,26 @@ enum Key {
     NetworkFeatures,
     AddressPrefixes,
     Other,
+}
+
+impl Key {
+    /// The name of a key of a tag's properties.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::ChangeNumber => Some("changeNumber"),
+            Self::Region => Some("region"),
+            Self::RegionId => Some("regionId"),
+            Self::SystemService => Some("systemService"),
+            Self::NetworkFeatures => Some("networkFeatures"),
+            Self::AddressPrefixes => Some("addressPrefixes"),
+            Self::Cloud
+            | Self::Values
+            | Self::NextLink
+            | Self::Name
+            | Self::Properties
+            | Self::Other => None,
+        }
+    }
 }
 
 struct KeySeed;
@@ -385,10 +418,11 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
                 }
                 Key::NextLink => {
                     let link: Option<Text<'_>> = map.next_value()?;
-                    builder.next_link = link.is_some_and(|link| !link.is_empty());
+                    // Never taken back by a second one.
+                    builder.next_link |= link.is_some_and(|link| !link.is_empty());
                 }
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value_seed(Skip)?;
                 }
             }
         }
@@ -483,7 +517,7 @@ impl<'de> Visitor<'de> for Tag<'_, '_> {
                     map.next_value_seed(Properties(builder, &mut draft))?;
                 }
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value_seed(Skip)?;
                 }
             }
         }
@@ -539,7 +573,14 @@ impl<'de> Visitor<'de> for Properties<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self(builder, draft) = self;
         let tag_name = |draft: &Draft| draft.name.as_ref().map(ToString::to_string);
+        let mut seen = [false; Key::Other as usize + 1];
         while let Some(key) = map.next_key_seed(KeySeed)? {
+            if let Some(name) = key.name()
+                && std::mem::replace(&mut seen[key as usize], true)
+            {
+                let tag = tag_name(draft);
+                return Err(builder.refuse(Fault::DuplicateKey { key: name, tag }));
+            }
             match key {
                 Key::ChangeNumber => draft.change_number = Some(map.next_value_seed(NumberSeed)?),
                 Key::Region => match label(map.next_value()?) {
@@ -560,16 +601,12 @@ impl<'de> Visitor<'de> for Properties<'_, '_, '_> {
                 Key::NetworkFeatures => {
                     draft.features = map.next_value_seed(FeaturesSeed)?;
                 }
-                Key::AddressPrefixes if draft.prefixes => {
-                    let (key, tag) = ("addressPrefixes", tag_name(draft));
-                    return Err(builder.refuse(Fault::DuplicateKey { key, tag }));
-                }
                 Key::AddressPrefixes => {
                     draft.prefixes = true;
                     map.next_value_seed(Prefixes(builder, draft.name.as_ref()))?;
                 }
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value_seed(Skip)?;
                 }
             }
         }

@@ -1,0 +1,285 @@
+//! What a rendering is about, for people and as JSON.
+//!
+//! Owns the form of the summary; what changed is computed elsewhere.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::printer::{ADDED, HEADLINE, REMOVED, WARNING, grouped, v6_space, wrapped};
+use super::render::Change;
+use crate::config::Name;
+use crate::pipeline::Plan;
+use crate::ruleset::{Difference, GroupChange, RuleSet, Whole};
+use crate::selection::Publications;
+use crate::snapshot::Cloud;
+
+/// What becomes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    New,
+    Changed,
+    Unchanged,
+}
+
+/// What a rendering is about, for people and as JSON.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    format: &'static str,
+    publications: Vec<PublicationSummary>,
+    rule_set: String,
+    /// Whether the groups are compared with an earlier rule set.
+    compared: bool,
+    groups: Vec<GroupSummary>,
+    rules: RulesSummary,
+    artifacts: Vec<ArtifactSummary>,
+    gaps: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PublicationSummary {
+    cloud: Cloud,
+    source: String,
+    date: Option<String>,
+    change_number: u64,
+    digest: String,
+}
+
+#[derive(Serialize)]
+struct GroupSummary {
+    name: String,
+    v4_prefixes: usize,
+    v4_addresses: u64,
+    v6_prefixes: usize,
+    hosts: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<GroupChangeSummary>,
+}
+
+#[derive(Serialize)]
+struct GroupChangeSummary {
+    /// `added`, `removed` or `changed`.
+    kind: &'static str,
+    prefixes_added: usize,
+    prefixes_removed: usize,
+    v4_addresses_added: u64,
+    v4_addresses_removed: u64,
+    /// As text: IPv6 space does not fit into the numbers that most JSON readers have.
+    v6_addresses_added: String,
+    v6_addresses_removed: String,
+}
+
+#[derive(Serialize)]
+struct RulesSummary {
+    count: usize,
+    added: Vec<Name>,
+    removed: Vec<Name>,
+    changed: Vec<Name>,
+    routes: usize,
+}
+
+#[derive(Serialize)]
+struct ArtifactSummary {
+    path: String,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Summary {
+    pub(super) fn of(
+        plan: &Plan,
+        publications: &Publications,
+        before: Option<&RuleSet>,
+        changes: &[Change<'_>],
+    ) -> Self {
+        let difference = before.map(|before| Difference::between(before, &plan.rule_set));
+        let difference = difference.unwrap_or_default();
+        let by_group: BTreeMap<&Name, &GroupChange> =
+            difference.groups.iter().map(|change| (&change.name, change)).collect();
+        let mut groups: Vec<GroupSummary> = plan
+            .rule_set
+            .groups
+            .iter()
+            .map(|group| GroupSummary {
+                name: group.name.to_string(),
+                v4_prefixes: group.prefixes.v4().len(),
+                v4_addresses: group.prefixes.v4_addresses(),
+                v6_prefixes: group.prefixes.v6().len(),
+                hosts: group.hosts.len(),
+                change: by_group.get(&group.name).map(|change| change_summary(change)),
+            })
+            .collect();
+        groups.extend(
+            difference.groups.iter().filter(|change| change.whole == Some(Whole::Removed)).map(
+                |change| GroupSummary {
+                    name: change.name.to_string(),
+                    v4_prefixes: 0,
+                    v4_addresses: 0,
+                    v6_prefixes: 0,
+                    hosts: 0,
+                    change: Some(change_summary(change)),
+                },
+            ),
+        );
+        Self {
+            format: "tagwall-render/1",
+            publications: publications
+                .values()
+                .map(|publication| PublicationSummary {
+                    cloud: publication.snapshot.cloud(),
+                    source: publication.source.clone(),
+                    date: publication.date.map(|date| date.to_string()),
+                    change_number: publication.snapshot.change_number(),
+                    digest: publication.digest().to_string(),
+                })
+                .collect(),
+            rule_set: plan.rule_set.digest().to_string(),
+            compared: before.is_some(),
+            groups,
+            rules: RulesSummary {
+                count: plan.rule_set.rules.len(),
+                added: difference.rules_added,
+                removed: difference.rules_removed,
+                changed: difference.rules_changed,
+                routes: plan.rule_set.routes.len(),
+            },
+            artifacts: changes
+                .iter()
+                .map(|change| ArtifactSummary {
+                    path: change.artifact.path(),
+                    kind: change.kind,
+                    bytes: change.artifact.bytes.len(),
+                })
+                .collect(),
+            gaps: plan.rule_set.gaps(),
+        }
+    }
+
+    /// The summary for people.
+    pub(super) fn text(&self, dry_run: bool) -> String {
+        let mut text = String::new();
+        for publication in &self.publications {
+            let date = publication.date.as_deref().unwrap_or("no date");
+            text.push_str(&format!(
+                "{HEADLINE}publication{HEADLINE:#} {} ({date}, change number {}, digest {})\n",
+                publication.cloud,
+                publication.change_number,
+                &publication.digest[..12]
+            ));
+        }
+        text.push_str(&format!("{HEADLINE}groups{HEADLINE:#}\n"));
+        let width = self.groups.iter().map(|group| group.name.len()).max().unwrap_or(0);
+        for group in &self.groups {
+            text.push_str(&group.line(width, self.compared));
+        }
+        for (what, style, names) in [
+            ("new", ADDED, &self.rules.added),
+            ("gone", REMOVED, &self.rules.removed),
+            ("changed", WARNING, &self.rules.changed),
+        ] {
+            if self.compared && !names.is_empty() {
+                let names: Vec<_> = names.iter().map(Name::as_str).collect();
+                text.push_str(&format!("{style}rules {what}{style:#}: {}\n", names.join(", ")));
+            }
+        }
+        text.push_str(&format!(
+            "{HEADLINE}rules{HEADLINE:#} {}, routes {}, rule set {}\n",
+            self.rules.count,
+            self.rules.routes,
+            &self.rule_set[..12]
+        ));
+        for gap in &self.gaps {
+            let gap = wrapped(&format!("note: {gap}"), 100, "  ");
+            let rest = gap.strip_prefix("note").unwrap_or_default();
+            text.push_str(&format!("{WARNING}note{WARNING:#}{rest}\n"));
+        }
+        text.push_str(&format!(
+            "{HEADLINE}files{HEADLINE:#}{}\n",
+            if dry_run { " (nothing is written)" } else { "" }
+        ));
+        for artifact in &self.artifacts {
+            let (style, mark) = match artifact.kind {
+                Kind::New => (ADDED, "new"),
+                Kind::Changed => (WARNING, "changed"),
+                Kind::Unchanged => (anstyle::Style::new(), "same"),
+            };
+            text.push_str(&format!(
+                "  {style}{mark:<8}{style:#}{} ({} bytes)\n",
+                artifact.path,
+                grouped(artifact.bytes)
+            ));
+        }
+        text
+    }
+}
+
+impl GroupSummary {
+    fn line(&self, width: usize, compared: bool) -> String {
+        let mut line = format!(
+            "  {:<width$}  {} IPv4 ({} addresses), {} IPv6",
+            self.name,
+            grouped(self.v4_prefixes),
+            grouped(self.v4_addresses),
+            grouped(self.v6_prefixes)
+        );
+        if self.hosts > 0 {
+            line.push_str(&format!(", {} hostnames", self.hosts));
+        }
+        match &self.change {
+            Some(change) => line.push_str(&change.text()),
+            None if compared => line.push_str("  unchanged"),
+            None => {}
+        }
+        line.push('\n');
+        line
+    }
+}
+
+impl GroupChangeSummary {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "  {} {ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} prefixes",
+            self.kind,
+            grouped(self.prefixes_added),
+            grouped(self.prefixes_removed)
+        );
+        if self.v4_addresses_added > 0 {
+            text.push_str(&format!(
+                ", {ADDED}+{}{ADDED:#} addresses",
+                grouped(self.v4_addresses_added)
+            ));
+        }
+        if self.v4_addresses_removed > 0 {
+            text.push_str(&format!(
+                ", {REMOVED}−{}{REMOVED:#} addresses",
+                grouped(self.v4_addresses_removed)
+            ));
+        }
+        for (sign, style, addresses) in
+            [("+", ADDED, &self.v6_addresses_added), ("−", REMOVED, &self.v6_addresses_removed)]
+        {
+            if let Ok(addresses @ 1..) = addresses.parse::<u128>() {
+                text.push_str(&format!(", {style}{sign}{}{style:#}", v6_space(addresses)));
+            }
+        }
+        text
+    }
+}
+
+fn change_summary(change: &GroupChange) -> GroupChangeSummary {
+    let space = &change.space;
+    GroupChangeSummary {
+        kind: match change.whole {
+            Some(Whole::Added) => "added",
+            Some(Whole::Removed) => "removed",
+            None => "changed",
+        },
+        prefixes_added: space.prefixes_added,
+        prefixes_removed: space.prefixes_removed,
+        v4_addresses_added: space.added.v4_addresses(),
+        v4_addresses_removed: space.removed.v4_addresses(),
+        v6_addresses_added: space.added.v6_addresses().to_string(),
+        v6_addresses_removed: space.removed.v6_addresses().to_string(),
+    }
+}
