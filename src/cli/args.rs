@@ -11,6 +11,8 @@ use super::diff::DiffArgs;
 use super::explain::ExplainArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
+use super::publish::RollbackArgs;
+use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
 use crate::config::Name;
@@ -69,9 +71,11 @@ Examples:
   tagwall explain apim.prod                       where is each flow of the profile decided?
   tagwall render --dry-run --feed FILE.json       what would change?
   tagwall render --feed FILE.json --out ./out     write the files, touch nothing else
+  tagwall render --feed FILE.json                 publish a generation, and apply it
+  tagwall status --verify                         what is in force, and does the kernel have it?
 
 Exit codes: 0 done or same, 1 differs, 2 command line, 3 configuration, 4 publication refused,
-5 limit exceeded, 6 system. docs/exit-codes.md says more.";
+5 limit exceeded, 6 system, 7 firewall failed, 8 state folder in use. docs/exit-codes.md says more.";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -86,6 +90,14 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the service tags of a publication
     Tags(TagsArgs),
+    /// Say what is in force, and whether the kernel has it
+    Status(StatusArgs),
+    /// List the generations with what changed
+    History(HistoryArgs),
+    /// Bring an earlier generation back, and keep it until `resume`
+    Rollback(RollbackArgs),
+    /// Follow the publications again after a rollback
+    Resume,
     /// Compare two publications by tag
     Diff(DiffArgs),
     /// List, show and export the built-in templates
@@ -121,6 +133,9 @@ pub struct RenderArgs {
     /// Exit with 1 when something changes (or would)
     #[arg(long)]
     pub exit_code: bool,
+    /// Take publications that are older than those in use as a new beginning, and record why
+    #[arg(long, value_name = "REASON", conflicts_with_all = ["dry_run", "stdout", "out"])]
+    pub rebaseline: Option<String>,
     /// The rule set that was in force before, as its ruleset.json: what has gone is written as delta files
     #[arg(long, value_name = "FILE")]
     pub previous: Option<PathBuf>,
@@ -148,7 +163,11 @@ impl FromStr for TargetFile {
 }
 
 const RENDER_HELP: &str = "\
+Without --out, --dry-run and --stdout a generation is published in the state folder: staged, verified by the
+firewall's own parser, switched to in one step, installed, applied and read back; all targets or none.
+
 Examples:
+  tagwall render --feed ServiceTags_Public_20250908.json
   tagwall render --config apim.toml --feed ServiceTags_Public_20250908.json --out ./out
   tagwall render --feed ServiceTags_Public_20250908.json --out ./out --dry-run
   tagwall render --target edge --stdout | nft -c -f -
@@ -156,4 +175,5 @@ Examples:
   tagwall render --out ./out --exit-code --json
 
 Exit codes: 0 done (with --exit-code: same), 1 differs (with --exit-code), 2 command line,
-3 configuration, 4 publication refused, 5 limit exceeded, 6 system.";
+3 configuration, 4 publication refused, 5 limit exceeded, 6 system, 7 firewall failed,
+8 state folder in use.";

@@ -20,11 +20,15 @@ pub enum Exit {
     Limit = 5,
     /// A file cannot be read or written.
     System = 6,
+    /// A firewall refused what was rendered, or did not do as it was told.
+    Firewall = 7,
+    /// Another process works on the state folder.
+    Locked = 8,
 }
 
 impl Exit {
     /// Every code with its meaning, for `--help` and the manual.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Ok, "done; with --exit-code: nothing would change"),
         (Self::Differs, "with --exit-code, and for diff: something differs"),
         (Self::Usage, "the command line is wrong"),
@@ -32,6 +36,8 @@ impl Exit {
         (Self::Refused, "a publication is refused; nothing was changed"),
         (Self::Limit, "a firewall's limit is exceeded; nothing was changed"),
         (Self::System, "a file cannot be read or written"),
+        (Self::Firewall, "a firewall refused or failed; the generation before is in force"),
+        (Self::Locked, "another process works on the state folder"),
     ];
 }
 
@@ -59,6 +65,6 @@ mod tests {
     #[test]
     fn the_codes_are_numbered_in_order() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|&(exit, _)| exit as u8).collect();
-        assert_eq!(codes, (0..7).collect::<Vec<u8>>());
+        assert_eq!(codes, (0..9).collect::<Vec<u8>>());
     }
 }

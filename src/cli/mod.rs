@@ -12,7 +12,9 @@ mod feeds;
 mod init;
 mod man;
 mod printer;
+mod publish;
 mod render;
+mod status;
 mod summary;
 mod tags;
 mod templates;
@@ -29,9 +31,12 @@ use self::printer::Printer;
 use crate::config::ConfigError;
 use crate::feed::FeedError;
 use crate::os::files::FileError;
+use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
+use crate::publish::PublishError;
 use crate::render::{CheckError, RenderError};
 use crate::snapshot::UnknownTag;
+use crate::state::StateError;
 
 /// Parses the command line, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
@@ -53,6 +58,10 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&cli, args, &printer),
         Command::Tags(args) => tags::run(&cli, args, &printer),
         Command::Explain(args) => explain::run(&cli, args, &printer),
+        Command::Status(args) => status::status(&cli, args, &printer),
+        Command::History(args) => status::history(&cli, args, &printer),
+        Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
         Command::Init(args) => init::run(&cli, args, &printer),
         Command::Templates(args) => templates::run(args, &printer),
@@ -102,6 +111,20 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             FeedError::Read { source: FileError::TooLarge { .. }, .. }
             | FeedError::Refused { .. } => Exit::Refused,
             FeedError::Read { .. } => Exit::System,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<PublishError>() {
+        return Some(match error {
+            PublishError::Locked(LockError::Held { .. }) => Exit::Locked,
+            PublishError::Step { .. } => Exit::Firewall,
+            PublishError::NoGeneration(_) | PublishError::NothingEarlier => Exit::Usage,
+            _ => Exit::System,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<StateError>() {
+        return Some(match error {
+            StateError::Older { .. } => Exit::Refused,
+            _ => Exit::System,
         });
     }
     if cause.is::<UsageError>() {

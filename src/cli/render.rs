@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::args::{RenderArgs, TargetFile};
 use super::printer::{Printer, unified};
+use super::publish;
 use super::summary::{Kind, Summary};
 use super::{Cli, Exit, UsageError};
 use crate::config::{Config, Name};
@@ -37,13 +38,13 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
         print_files(&narrowed(plan.artifacts, &args.target)?, printer)?;
         return Ok(Exit::Ok);
     }
-    let Some(out) = args.out.as_deref().or(args.dry_run.then_some(Path::new(""))) else {
-        return Err(UsageError(
-            "say where to: --out DIR writes files, --dry-run shows what would change, --stdout prints".to_owned(),
-        )
-        .into());
+    let in_force = cli.state_dir.join("current");
+    let out = match &args.out {
+        Some(out) => out.as_path(),
+        None if args.dry_run => in_force.as_path(),
+        None => return publish::publish(cli, args, &config, &publications, plan, printer),
     };
-    let changes = changes(&plan, out, args.out.is_some())?;
+    let changes = changes(&plan, out)?;
     let before = previous.or_else(|| old_rule_set(&config, out));
     let summary = Summary::of(&plan, &publications, before.as_ref(), &changes);
     if !args.dry_run {
@@ -153,6 +154,10 @@ fn read_rule_set(path: &Path) -> anyhow::Result<RuleSet> {
 
 /// The rule set that a json target of an earlier rendering in this folder holds, for the summary.
 fn old_rule_set(config: &Config, out: &Path) -> Option<RuleSet> {
+    // A generation holds the whole rule set beside its targets.
+    if let Ok(whole) = read_rule_set(&out.join("ruleset.json")) {
+        return Some(whole);
+    }
     let whole = config.targets.iter().find(|(_, target)| {
         let target = target.get_ref();
         target.json.is_some() && target.rules.is_none() && target.groups.is_none()
@@ -178,14 +183,13 @@ impl Change<'_> {
     }
 }
 
-/// Compares each artifact with what lies in the folder; with no folder, everything is new.
-fn changes<'p>(plan: &'p Plan, out: &Path, compare: bool) -> anyhow::Result<Vec<Change<'p>>> {
+/// Compares each artifact with what lies in the folder; without the folder, everything is new.
+fn changes<'p>(plan: &'p Plan, out: &Path) -> anyhow::Result<Vec<Change<'p>>> {
     plan.artifacts
         .iter()
         .map(|artifact| {
             let path = out.join(artifact.target.as_str()).join(&artifact.file);
             let old = match files::read_bounded(&path, MAX_OLD_BYTES) {
-                _ if !compare => None,
                 Ok(old) => Some(old),
                 Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(error.into()),

@@ -19,7 +19,7 @@ pub use manifest::{
     TargetRecord,
 };
 pub use store::{Generation, Store};
-pub use transaction::{Published, Publisher, Retention};
+pub use transaction::{Published, Publisher, Retention, drift};
 
 use std::path::PathBuf;
 

@@ -39,7 +39,7 @@ impl Default for Retention {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// The rules in force are the same: nothing was touched.
     Unchanged(Option<u64>),
@@ -459,7 +459,7 @@ impl Publisher {
 }
 
 /// Compares the kernel with the generation in force, target by target; `None` means equal.
-pub(super) fn drift(store: &Store) -> Result<BTreeMap<Name, Option<FirewallError>>, PublishError> {
+pub fn drift(store: &Store) -> Result<BTreeMap<Name, Option<FirewallError>>, PublishError> {
     let Some(number) = store.current()? else { return Ok(BTreeMap::new()) };
     let generation = store.read(number)?;
     let rule_set = store.rule_set(number)?;
