@@ -75,8 +75,8 @@ pub(super) fn publish(
         }
     }
     let request = Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
-    let published = publisher.publish(&request, Retention::default())?;
-    if matches!(published, Published::Unchanged(_)) {
+    let outcome = publisher.publish(&request, Retention::default())?;
+    if matches!(outcome, Published::Unchanged(_)) {
         // The rules are the same, but somebody may have flushed them.
         for (target, drift) in publisher.restore()? {
             printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
@@ -84,7 +84,7 @@ pub(super) fn publish(
     }
     memory.save(&cli.state_dir)?;
     publisher.close();
-    let (result, generation) = match published {
+    let (result, generation) = match outcome {
         Published::Unchanged(number) => ("unchanged", number),
         Published::Generation(number) => ("published", Some(number)),
     };
@@ -92,7 +92,7 @@ pub(super) fn publish(
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
-        let text = match (published, generation) {
+        let text = match (outcome, generation) {
             (Published::Generation(number), _) => format!("generation {number} is in force\n"),
             (_, Some(number)) => {
                 format!("generation {number} is in force already: nothing was changed\n")
@@ -101,7 +101,7 @@ pub(super) fn publish(
         };
         printer.out(&text)?;
     }
-    let changed = matches!(published, Published::Generation(_));
+    let changed = matches!(outcome, Published::Generation(_));
     Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
 }
 

@@ -263,7 +263,7 @@ fn set_groups(
         let name = format!("{}{chain}", settings.prefix.as_str());
         names.claim(target, &name, format!("chain {name}"))?;
     }
-    let mut named = Vec::new();
+    let mut set_groups = Vec::new();
     for group in groups {
         let open = !group.hosts.is_empty() || !group.wildcards.is_empty();
         let mut set = |wanted: bool, count: usize, suffix: &str| {
@@ -286,9 +286,9 @@ fn set_groups(
         };
         let set_v4 = set(families.v4(), group.v4_count, "-v4")?;
         let set_v6 = set(families.v6(), group.v6_count, "-v6")?;
-        named.push(SetGroup { group, set_v4, set_v6 });
+        set_groups.push(SetGroup { group, set_v4, set_v6 });
     }
-    Ok(named)
+    Ok(set_groups)
 }
 
 fn lines(job: &Job<'_>, settings: &Nftables, families: Families, groups: &[SetGroup]) -> Vec<Line> {
