@@ -13,8 +13,8 @@ use tagwall::selection::Publications;
 
 /// The publication that the tests of one publication read.
 pub(crate) const NEWEST: &str = "public/ServiceTags_Public_20250908.json";
-/// The one before it.
-pub(crate) const BEFORE: &str = "public/ServiceTags_Public_20250901.json";
+/// An older one, different in every tag that the tests take.
+pub(crate) const OLDER: &str = "public/ServiceTags_Public_20250303.json";
 
 /// A real publication, or nothing (and a word about it) where it is not at hand.
 pub(crate) fn real(name: &str) -> Option<PathBuf> {

@@ -62,9 +62,8 @@ pub(crate) fn nft_chains(json: &str) -> Chains {
     let objects = document["nftables"].as_array().unwrap();
     let of = |kind: &'static str| objects.iter().filter_map(move |object| object.get(kind));
     assert_eq!(of("table").count(), 1, "one table");
-    let sets: BTreeMap<&str, PrefixSet> = of("set")
-        .map(|set| (set["name"].as_str().unwrap(), nft_space(set.get("elem"))))
-        .collect();
+    let sets: BTreeMap<&str, PrefixSet> =
+        of("set").map(|set| (set["name"].as_str().unwrap(), nft_space(set.get("elem")))).collect();
     let mut chains = Chains::default();
     for chain in of("chain") {
         chains.0.insert(chain["name"].as_str().unwrap().to_owned(), Vec::new());
@@ -102,7 +101,8 @@ fn nft_match(body: &Value, sets: &BTreeMap<&str, PrefixSet>, asked: &mut Match) 
     let single = std::slice::from_ref(right);
     let several = right.get("set").or_else(|| right.is_array().then_some(right));
     let values = several.and_then(Value::as_array).map_or(single, Vec::as_slice);
-    let texts = || values.iter().map(|value| value.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>();
+    let texts =
+        || values.iter().map(|value| value.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>();
     if let Some(key) = left.pointer("/meta/key") {
         match key.as_str().unwrap() {
             "oifname" => asked.towards = Some(texts()),
@@ -206,7 +206,8 @@ fn iptables_rule(words: &[String], sets: &BTreeMap<String, Vec<IpNet>>) -> (Matc
     let mut asked = Match::default();
     let mut verdict = Verdict::Continue;
     let mut words = words.iter().map(String::as_str);
-    let name = |word: &str| word.strip_suffix('+').map_or(word.to_owned(), |stem| format!("{stem}*"));
+    let name =
+        |word: &str| word.strip_suffix('+').map_or(word.to_owned(), |stem| format!("{stem}*"));
     while let Some(option) = words.next() {
         let mut next = || words.next().unwrap_or_else(|| panic!("{option} without a value"));
         let prefix = |text: &str| PrefixSet::from(text.parse::<IpNet>().unwrap());

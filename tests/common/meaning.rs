@@ -50,7 +50,10 @@ impl Meaning {
         let mut by_ports: BTreeMap<(Key, Ports), Vec<IpNet>> = BTreeMap::new();
         for fact in facts {
             let Fact { way, interface, own, protocol, ports, remote } = fact;
-            by_ports.entry((Key { way, interface, own, protocol }, ports)).or_default().extend(remote);
+            by_ports
+                .entry((Key { way, interface, own, protocol }, ports))
+                .or_default()
+                .extend(remote);
         }
         let mut by_key: BTreeMap<Key, Vec<(Ports, PrefixSet)>> = BTreeMap::new();
         for ((key, ports), remote) in by_ports {
@@ -242,7 +245,8 @@ impl Chains {
 }
 
 fn accepted(all: &Match) -> Vec<Fact> {
-    let asked = |what: bool, name: &str| assert!(what, "a rule accepts without asking for {name}: {all:?}");
+    let asked =
+        |what: bool, name: &str| assert!(what, "a rule accepts without asking for {name}: {all:?}");
     asked(all.way.is_some(), "a direction");
     asked(all.source.is_some(), "a source");
     asked(all.destination.is_some(), "a destination");

@@ -26,15 +26,25 @@ impl Namespace {
             return None;
         }
         for program in ["ip"].iter().chain(needed) {
-            if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            if Command::new(program)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_err()
+            {
                 eprintln!("skipped: {program} is not installed");
                 return None;
             }
         }
-        let name = format!("tagwall-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("tagwall-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
         if !made.status.success() {
-            eprintln!("skipped: no network namespace: {}", String::from_utf8_lossy(&made.stderr).trim());
+            eprintln!(
+                "skipped: no network namespace: {}",
+                String::from_utf8_lossy(&made.stderr).trim()
+            );
             return None;
         }
         Some(Self(name))
