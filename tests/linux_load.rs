@@ -2,6 +2,7 @@
 //!
 //! Needs root (for a network namespace), nft, iptables, ipset and the publications; what is not there is said and left
 //! out.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
 mod common;
 
@@ -160,7 +161,7 @@ fn ipset_holds_exactly_the_published_prefixes() {
     {
         namespace.run(&["ipset", "restore"], lines[..stop].concat().as_bytes());
         let half_way = saved();
-        assert!(half_way.keys().any(|name| name.ends_with(".new")), "something is left over");
+        assert!(half_way.len() > new_sets.len(), "something is left over");
         for (name, prefixes) in &new_sets {
             let actual = &half_way[name];
             let swapped = stop > first_swap && *actual == old_sets[name];

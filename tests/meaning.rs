@@ -3,6 +3,7 @@
 //! A configuration that uses everything is rendered for every target; each target's files are loaded where a firewall is
 //! at hand, read back, and compared as (direction, interface, own prefix, protocol, ports, remote addresses) with what
 //! the json target says. A further dialect is one more reader in [`READERS`].
+#![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 mod common;
 
@@ -151,6 +152,14 @@ services = ["udp/53"]
 interfaces = ["wan1"]
 log = true
 comment = "in"
+# As long as a name, a comment and an interface may be.
+[rules.a-rule-whose-name-is-as-long-as-a-name-can-possibly-be-63-chars]
+source = ["10.70.0.0/24", "fd00:70::/64"]
+destination = "with-prefix"
+services = ["tcp/443"]
+interfaces = ["fifteen-letters", "wan2"]
+log = true
+comment = "one hundred characters, as many as a comment may have: ABCDEFGHIJKLMNOPQRSTUVWXYZ and 0123456789 ; !"
 [rules.off]
 source = ["10.99.0.0/24"]
 destination = "fixed"
@@ -276,7 +285,7 @@ fn a_different_meaning_is_noticed() {
         meaning(r#""80-90""#, "192.0.2.0/25", ""),
         meaning(r#""80-90""#, "192.0.2.0/24", r#""wan1""#),
     ] {
-        assert_eq!(base.differences(&other).is_empty(), false);
+        assert!(!base.differences(&other).is_empty());
     }
     let elsewhere = meaning(r#""80-90""#, "192.0.2.0/24", r#""wan1""#);
     assert_eq!(base.without_interfaces(), elsewhere.without_interfaces());

@@ -165,7 +165,9 @@ pub(crate) fn ipset_sets(text: &str) -> BTreeMap<String, Vec<IpNet>> {
             _ => panic!("unknown line of ipset: {line}"),
         }
     }
-    sets.values_mut().for_each(|list| list.sort_unstable());
+    for list in sets.values_mut() {
+        list.sort_unstable();
+    }
     sets
 }
 

@@ -131,10 +131,11 @@ fn canonical(list: &[(Ports, PrefixSet)]) -> Vec<(Ports, PrefixSet)> {
     let edges: Vec<u32> = edges.into_iter().collect();
     let mut out: Vec<(Ports, PrefixSet)> = Vec::new();
     for pair in edges.windows(2) {
-        let (first, last) = (u16::try_from(pair[0]).unwrap(), u16::try_from(pair[1] - 1).unwrap());
+        let first = u16::try_from(pair[0]).unwrap();
+        let end = u16::try_from(pair[1] - 1).unwrap();
         let mut remote = PrefixSet::new();
         for ((from, to), prefixes) in list {
-            if *from <= first && last <= *to {
+            if *from <= first && end <= *to {
                 remote = remote.union(prefixes);
             }
         }
@@ -142,8 +143,8 @@ fn canonical(list: &[(Ports, PrefixSet)]) -> Vec<(Ports, PrefixSet)> {
             continue;
         }
         match out.last_mut() {
-            Some(((_, end), same)) if *end + 1 == first && *same == remote => *end = last,
-            _ => out.push(((first, last), remote)),
+            Some(((_, before), same)) if *before + 1 == first && *same == remote => *before = end,
+            _ => out.push(((first, end), remote)),
         }
     }
     out
@@ -166,6 +167,7 @@ pub(crate) struct Match {
 impl Match {
     /// Both at once; none when nothing can match both.
     fn and(&self, other: &Self) -> Option<Self> {
+        #[expect(clippy::option_option, reason = "outside: contradiction; inside: not asked")]
         fn both<T: Clone>(
             left: Option<&T>,
             right: Option<&T>,
