@@ -3,7 +3,6 @@
 //! Reads the newest publication below `TAGWALL_FEEDS` (default `../shared/feeds`); without one, the embedded example, which is
 //! far too small for its numbers to mean anything, and says so.
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,

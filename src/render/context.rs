@@ -10,6 +10,9 @@ use crate::ruleset::{AddressGroup, Family, Flow};
 /// Version of the artifacts' form: it rises when a file's meaning would be read otherwise than before.
 pub const ARTIFACT_FORMAT: u32 = 1;
 
+/// Where a header line that lists names goes on in another, in characters; one name may stand out.
+const HEADER_WIDTH: usize = 120;
+
 /// A group as templates see it.
 #[derive(Debug, Serialize)]
 pub(super) struct GroupContext {
@@ -112,9 +115,20 @@ impl Job<'_> {
                 for (what, names) in
                     [("not yet resolved", hosts), ("not covered (wildcard)", wildcards)]
                 {
-                    if !names.is_empty() {
-                        let names: Vec<_> = names.iter().map(|host| host.as_str()).collect();
-                        lines.push(format!("group {}, {what}: {}", group.name, names.join(" ")));
+                    // Several lines: ipset reads no line longer than 1,023 characters, a comment neither.
+                    let mut line = String::new();
+                    for host in names {
+                        if line.len() + 1 + host.as_str().len() > HEADER_WIDTH {
+                            lines.push(std::mem::take(&mut line));
+                        }
+                        if line.is_empty() {
+                            line = format!("group {}, {what}:", group.name);
+                        }
+                        line.push(' ');
+                        line.push_str(host.as_str());
+                    }
+                    if !line.is_empty() {
+                        lines.push(line);
                     }
                 }
             }

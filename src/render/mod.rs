@@ -18,6 +18,7 @@ mod naming;
 mod nftables;
 mod panos;
 mod sample;
+mod scope;
 mod templates;
 
 pub use context::ARTIFACT_FORMAT;

@@ -13,6 +13,7 @@ use tera::Context;
 use super::context::{FlowContext, GroupContext};
 use super::kernel::{Kernel, KernelSet};
 use super::naming::{Names, fit};
+use super::scope::{Scope, interfaces_differ};
 use super::{File, Job, RenderError};
 use crate::config::{Direction, Families, Name, Nftables, NftablesMode, Rest};
 use crate::ruleset::{Family, RuleSet};
@@ -136,13 +137,28 @@ struct Line {
     set: String,
 }
 
-/// Own prefixes of one family behind the same interfaces: where enforcement applies.
-#[derive(Serialize, PartialEq)]
-struct Scope {
+/// A scope as the templates see it.
+#[derive(Serialize)]
+struct ScopeContext {
     direction: &'static str,
     interfaces: Vec<String>,
+    /// `ip` or `ip6`.
     address: &'static str,
     own: Vec<String>,
+}
+
+impl ScopeContext {
+    fn of(scope: &Scope) -> Self {
+        Self {
+            direction: scope.direction.name(),
+            interfaces: quoted(&scope.interfaces),
+            address: match scope.family {
+                Family::V4 => "ip",
+                Family::V6 => "ip6",
+            },
+            own: scope.own.clone(),
+        }
+    }
 }
 
 pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, RenderError> {
@@ -162,7 +178,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
     let lines = lines(job, settings, families, &groups);
     let (outbound, inbound): (Vec<&Line>, Vec<&Line>) =
         lines.iter().partition(|line| line.flow.is_outbound());
-    let scopes = scopes(job, settings, families);
+    let scopes = job.scopes(families, &settings.egress);
     let mut context = Context::new();
     context.insert("header", &job.header(false));
     context.insert("target", job.name.as_str());
@@ -182,26 +198,15 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
     context.insert("groups", &groups);
     context.insert("outbound", &outbound);
     context.insert("inbound", &inbound);
-    // With one scope a direction, the jump has matched the interface; the rules need not match it again.
-    let distinct = |direction: Direction| {
-        let mut interfaces: Vec<&Vec<String>> = scopes
-            .iter()
-            .filter(|scope| scope.direction == direction.name())
-            .map(|scope| &scope.interfaces)
-            .collect();
-        interfaces.sort_unstable();
-        interfaces.dedup();
-        interfaces.len()
-    };
-    let several = distinct(Direction::Outbound).max(distinct(Direction::Inbound)) > 1;
-    let in_rules = several || settings.mode == NftablesMode::Embed;
+    let in_rules = interfaces_differ(&scopes) || settings.mode == NftablesMode::Embed;
     context.insert("interfaces_in_rules", &in_rules);
     let directions: Vec<&str> = [Direction::Outbound, Direction::Inbound]
         .map(Direction::name)
         .into_iter()
-        .filter(|direction| scopes.iter().any(|scope| scope.direction == *direction))
+        .filter(|direction| scopes.iter().any(|scope| scope.direction.name() == *direction))
         .collect();
     context.insert("directions", &directions);
+    let scopes: Vec<ScopeContext> = scopes.iter().map(ScopeContext::of).collect();
     context.insert("scopes", &scopes);
     let template = match settings.mode {
         NftablesMode::Own => "nftables/own.nft",
@@ -310,37 +315,4 @@ fn lines(job: &Job<'_>, settings: &Nftables, families: Families, groups: &[SetGr
 /// Interface names as nft reads any of them, `eth0.100` and names like its keywords too.
 fn quoted(interfaces: &[String]) -> Vec<String> {
     interfaces.iter().map(|interface| format!("\"{interface}\"")).collect()
-}
-
-/// Where enforcement applies: every rule's own prefixes, whether the rule lets anything through yet or not.
-fn scopes(job: &Job<'_>, settings: &Nftables, families: Families) -> Vec<Scope> {
-    let mut merged: Vec<(Direction, Vec<String>, crate::prefix::PrefixSet)> = Vec::new();
-    for rule in &job.part.rules {
-        let interfaces =
-            if rule.interfaces.is_empty() { &settings.egress } else { &rule.interfaces };
-        let interfaces: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
-        let known = merged
-            .iter_mut()
-            .find(|(direction, known, _)| *direction == rule.direction && *known == interfaces);
-        match known {
-            Some((_, _, own)) => *own = own.union(&rule.own),
-            None => merged.push((rule.direction, interfaces, rule.own.clone())),
-        }
-    }
-    merged.sort_by(|left, right| (left.0, &left.1).cmp(&(right.0, &right.1)));
-    let mut scopes = Vec::new();
-    for (direction, interfaces, own) in merged {
-        let own = families.of(&own);
-        for (address, family) in [("ip", own.only_v4()), ("ip6", own.only_v6())] {
-            if !family.is_empty() {
-                scopes.push(Scope {
-                    direction: direction.name(),
-                    interfaces: quoted(&interfaces),
-                    address,
-                    own: family.iter().map(|net| net.to_string()).collect(),
-                });
-            }
-        }
-    }
-    scopes
 }

@@ -13,13 +13,13 @@ pub struct Iptables {
     pub mode: IptablesMode,
     /// The chain that the host's FORWARD chain jumps to. Default: `TAGWALL`.
     pub chain: Name,
-    /// Prefix of the names of sets. Default: `tw-`.
+    /// Prefix of the names of sets and, in plain mode, of the groups' chains. Default: `tw-`.
     pub prefix: NamePrefix,
     /// Interfaces towards the internet, for rules that name none.
     pub egress: Vec<Interface>,
     /// What happens to the rest: `return` (default), `drop` or `reject`.
     pub rest: Rest,
-    /// How refused connections are logged (with `drop` and `reject`).
+    /// How refused connections are logged (with `drop` and `reject`); iptables counts at most 10,000 a second.
     pub log: RestLog,
     /// `maxelem` of each set. Changing it later needs the old sets destroyed first. Default: 131,072.
     pub max_elements: usize,
