@@ -321,7 +321,7 @@ impl Publisher {
         if let Some(kernel) = &record.kernel {
             let firewall = Firewall::new(kernel, limit);
             firewall.apply(&folder).map_err(|error| step(name, "apply", error, aftermath))?;
-            let read = firewall.read_back(rule_set, None);
+            let read = firewall.read_back(&folder, rule_set, None);
             fingerprint = Some(read.map_err(|error| step(name, "read back", error, aftermath))?);
         }
         if let Some(command) = &record.reload {
@@ -469,7 +469,8 @@ pub fn drift(store: &Store) -> Result<BTreeMap<Name, Option<FirewallError>>, Pub
         let Some(kernel) = &record.kernel else { continue };
         let firewall = Firewall::new(kernel, Duration::from_secs(record.time_limit));
         let earlier = outcome.and_then(|outcome| outcome.fingerprints.get(name).copied());
-        found.insert(name.clone(), firewall.read_back(&rule_set, earlier).err());
+        let folder = store.path(number).join(name.as_str());
+        found.insert(name.clone(), firewall.read_back(&folder, &rule_set, earlier).err());
     }
     Ok(found)
 }

@@ -10,11 +10,12 @@ use serde::Serialize;
 use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
+use super::kernel::{IptablesKernel, KernelSet};
 use super::naming::{Names, fit};
 use super::scope::{Scope, interfaces_differ};
 use super::{File, Job, RenderError};
 use crate::config::{Direction, Families, Iptables, IptablesMode, Rest};
-use crate::ruleset::Family;
+use crate::ruleset::{Family, RuleSet};
 
 /// The templates of this dialect.
 pub(super) const TEMPLATES: &[(&str, &str)] = &[
@@ -26,6 +27,9 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("iptables/match.rules", include_str!("../../templates/iptables/match.rules")),
     ("iptables/rest.rules", include_str!("../../templates/iptables/rest.rules")),
 ];
+
+/// The file of the sets.
+const SETS_FILE: &str = "sets.ipset";
 
 /// Longest text that iptables puts before a log line.
 const MAX_LOG_PREFIX: usize = 29;
@@ -157,6 +161,22 @@ fn check(job: &Job<'_>, settings: &Iptables) -> Result<(), RenderError> {
     Ok(())
 }
 
+/// What the target creates in the kernel.
+pub(super) fn kernel(part: &RuleSet, settings: &Iptables) -> IptablesKernel {
+    let ipset = settings.mode == IptablesMode::Ipset;
+    let mut sets = Vec::new();
+    for group in part.groups.iter().filter(|_| ipset) {
+        for family in Family::ALL {
+            if !family.of(&group.prefixes).is_empty() || !group.hosts.is_empty() {
+                let name = set_name(settings, group.name.as_str(), family);
+                sets.push(KernelSet { name, group: group.name.clone(), family });
+            }
+        }
+    }
+    let sets_file = ipset.then(|| SETS_FILE.to_owned());
+    IptablesKernel { chain: settings.chain.to_string(), sets_file, sets }
+}
+
 /// The name of a group's set. It depends on the group alone, so that rules and sets need not meet to agree.
 fn set_name(settings: &Iptables, group: &str, family: Family) -> String {
     let suffix = match family {
@@ -202,7 +222,7 @@ fn sets(job: &Job<'_>, settings: &Iptables, groups: &[GroupContext]) -> Result<F
     context.insert("hash_size", &settings.hash_size);
     context.insert("max_elements", &settings.max_elements);
     context.insert("sets", &sets);
-    Ok(File::new("sets.ipset", job.templates.render("iptables/sets.ipset", &context)?))
+    Ok(File::new(SETS_FILE, job.templates.render("iptables/sets.ipset", &context)?))
 }
 
 /// The rules of one family.

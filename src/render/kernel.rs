@@ -2,35 +2,51 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RenderError, nftables};
+use super::{RenderError, iptables, nftables};
 use crate::config::{Dialect, Name, Target};
 use crate::prefix::PrefixSet;
 use crate::ruleset::{Family, RuleSet};
 
 /// Objects of a target in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kernel {
     /// A table of nftables, or a part of one.
-    Nftables {
-        /// Family of the table.
-        family: String,
-        /// The table.
-        table: String,
-        /// Chains whose rules are ours.
-        chains: Vec<String>,
-        /// Whether the whole table is ours.
-        own: bool,
-        /// The file that `nft -f` loads.
-        file: String,
-        /// The sets.
-        sets: Vec<KernelSet>,
-    },
+    Nftables(NftablesKernel),
+    /// Chains of iptables, with or without sets of ipset.
+    Iptables(IptablesKernel),
+}
+
+/// A table of nftables, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NftablesKernel {
+    /// Family of the table.
+    pub family: String,
+    /// The table.
+    pub table: String,
+    /// Chains whose rules are ours; empty when the whole table is.
+    pub chains: Vec<String>,
+    /// Whether the whole table is ours.
+    pub own: bool,
+    /// The file that `nft -f` loads.
+    pub file: String,
+    /// The sets.
+    pub sets: Vec<KernelSet>,
+}
+
+/// Chains of iptables, with or without sets of ipset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IptablesKernel {
+    /// The chain that the host's rules jump to.
+    pub chain: String,
+    /// The file that `ipset restore` loads; none for rules without sets.
+    pub sets_file: Option<String>,
+    /// The sets.
+    pub sets: Vec<KernelSet>,
 }
 
 /// A set in the kernel and the addresses that belong into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KernelSet {
     /// Its name in the kernel.
     pub name: String,
@@ -55,8 +71,14 @@ pub fn kernel(
 ) -> Result<Option<Kernel>, RenderError> {
     let part = rule_set.part_for(target);
     for dialect in target.dialects() {
-        if let Dialect::Nftables(settings) = dialect {
-            return nftables::kernel(name, &part, settings).map(Some);
+        match dialect {
+            Dialect::Nftables(settings) => {
+                return nftables::kernel(name, &part, settings).map(Kernel::Nftables).map(Some);
+            }
+            Dialect::Iptables(settings) => {
+                return Ok(Some(Kernel::Iptables(iptables::kernel(&part, settings))));
+            }
+            _ => {}
         }
     }
     Ok(None)

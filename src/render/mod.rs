@@ -23,7 +23,7 @@ mod templates;
 
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
-pub use kernel::{Kernel, KernelSet, kernel};
+pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
 pub use templates::{Templates, built_in};
 
 use crate::config::{Config, ConfigError, Dialect, Name, Target};

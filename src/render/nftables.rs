@@ -11,7 +11,7 @@ use serde::Serialize;
 use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
-use super::kernel::{Kernel, KernelSet};
+use super::kernel::{KernelSet, NftablesKernel};
 use super::naming::{Names, fit};
 use super::scope::{Scope, interfaces_differ};
 use super::{File, Job, RenderError};
@@ -220,7 +220,7 @@ pub(super) fn kernel(
     name: &Name,
     part: &RuleSet,
     settings: &Nftables,
-) -> Result<Kernel, RenderError> {
+) -> Result<NftablesKernel, RenderError> {
     let families = settings.family.families();
     let mut sets = Vec::new();
     for set_group in set_groups(name, part.groups.iter().map(GroupContext::of), settings, families)?
@@ -236,7 +236,7 @@ pub(super) fn kernel(
     }
     let own = settings.mode == NftablesMode::Own;
     let chains = if own { Vec::new() } else { vec![settings.chain.to_string()] };
-    Ok(Kernel::Nftables {
+    Ok(NftablesKernel {
         family: settings.family.name().to_owned(),
         table: table(settings).to_owned(),
         chains,
