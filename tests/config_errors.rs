@@ -55,6 +55,7 @@ errors! {
     empty_source: &RULE.replace("[\"10.20.0.0/24\"]", "[]");
     own_end_is_a_group: &RULE.replace("[\"10.20.0.0/24\"]", "\"devops\"");
     empty_group: "[groups.x]\n";
+    wide_document: &format!("{GROUP}[document]\nwidest-ipv4 = 0\n");
     regions_without_tags: "[groups.x]\nregions = [\"westeurope\"]\nprefixes = [\"192.0.2.0/24\"]\n";
     two_dialects: &format!("{RULE}[targets.l.list]\n[targets.l.json]\n");
     no_egress: &format!("{RULE}[targets.edge.nftables]\n");
