@@ -2,7 +2,7 @@
 //!
 //! The publications are found through `TAGWALL_FEEDS`, else in `../shared/feeds`; a test that lacks them says so.
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
-#![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
 mod cli_support;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use cli_support::Folder;
 use serde_json::{Value, json};
-use tagwall::snapshot::{Cloud, Policy, Publication, Snapshot};
+use tagwall::snapshot::{Cloud, Policy, Publication, ServiceTag, Snapshot};
 
 fn feeds() -> Option<PathBuf> {
     let folder = std::env::var_os("TAGWALL_FEEDS").map_or_else(
@@ -153,7 +153,7 @@ fn the_shape_of_the_api_has_the_same_digest() {
         assert_eq!(file.snapshot.change_number(), api.snapshot.change_number());
         let number = |publication: &Publication| {
             let snapshot = &publication.snapshot;
-            snapshot.tags().iter().map(|tag| tag.change_number()).sum::<u64>()
+            snapshot.tags().iter().map(ServiceTag::change_number).sum::<u64>()
         };
         assert_eq!(number(&file), number(&api));
     }
