@@ -116,12 +116,11 @@ impl Report {
     }
 
     fn of_error(error: &anyhow::Error) -> Self {
-        let errors = match error.chain().find_map(config_error) {
-            Some(error) => error.problems(),
-            None => {
-                let message = error.to_string();
-                vec![Problem { line: None, column: None, message, label: None, help: None }]
-            }
+        let errors = if let Some(error) = error.chain().find_map(config_error) {
+            error.problems()
+        } else {
+            let message = error.to_string();
+            vec![Problem { line: None, column: None, message, label: None, help: None }]
         };
         Self {
             format: "tagwall-check/1",

@@ -123,7 +123,7 @@ fn unknown_profile(config: &Config, name: &Name) -> UsageError {
         None => String::new(),
     };
     let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-    UsageError(format!("there is no profile apim.{name}{hint} Profiles: {all}"))
+    UsageError(format!("there is no profile apim.{name}{hint} (profiles: {all})"))
 }
 
 impl RuleAnswer {

@@ -105,7 +105,7 @@ fn find(name: &str) -> Result<&'static str, UsageError> {
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     let name = printable(name, 80);
     Err(UsageError(format!(
-        "there is no template `{name}`{hint} `tagwall templates list` shows all"
+        "there is no template `{name}`{hint} (`tagwall templates list` shows all)"
     )))
 }
 

@@ -29,12 +29,26 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         (config.document.widest_ipv6, 128, "widest-ipv6"),
     ] {
         if settings == 0 || settings > limit {
-            found.push(Diagnostic::new(format!(
+            let mut diagnostic = Diagnostic::new(format!(
                 "document.{key} is {settings}; it is a prefix length from 1 to {limit}"
-            )));
+            ));
+            diagnostic.span = line_that_starts(config, key);
+            found.push(diagnostic);
         }
     }
     found
+}
+
+/// The place of what carries no span of its own, when a line starts with it as it is usually written.
+fn line_that_starts(config: &Config, with: &str) -> Option<std::ops::Range<usize>> {
+    let mut start = 0;
+    for line in config.text().split_inclusive('\n') {
+        if line.starts_with(with) {
+            return Some(start..start + line.trim_end().len());
+        }
+        start += line.len();
+    }
+    None
 }
 
 fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
@@ -118,9 +132,11 @@ fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
 fn check_groups(config: &Config, found: &mut Vec<Diagnostic>) {
     for (name, group) in &config.groups {
         if group.tags.is_empty() && group.prefixes.is_empty() && group.hosts.is_empty() {
-            found.push(Diagnostic::new(format!(
+            let mut diagnostic = Diagnostic::new(format!(
                 "groups.{name} selects nothing: give it `tags`, `prefixes` or `hosts`"
-            )));
+            ));
+            diagnostic.span = line_that_starts(config, &format!("[groups.{name}]"));
+            found.push(diagnostic);
         }
         if group.tags.is_empty()
             && let Some(region) = group.regions.first()
