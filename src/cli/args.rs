@@ -27,10 +27,10 @@ pub(super) const DEFAULT_STATE_DIR: &str = "/var/lib/tagwall";
 #[command(name = "tagwall", version, max_term_width = 100, propagate_version = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// The configuration file
-    #[arg(long, short, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    #[arg(long, short, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "TAGWALL_CONFIG")]
     pub config: PathBuf,
     /// Where publications, generations and decisions are kept
-    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR, env = "TAGWALL_STATE_DIR")]
     pub state_dir: PathBuf,
     /// When to colour: on terminals unless NO_COLOR is set, always, or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
