@@ -143,7 +143,7 @@ fn other_things_in_place_of_a_document_are_named() {
     let mut utf8 = with_prefix("20.0.0.0/24").into_bytes();
     let place = utf8.windows(5).position(|window| window == b"Azure").unwrap();
     utf8[place] = 0xff;
-    refused(utf8, "invalid unicode");
+    refused(utf8, "not UTF-8 text");
 }
 
 #[test]

@@ -19,13 +19,15 @@ pub(crate) fn example_document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/snapshot/example.json")
 }
 
-/// A state folder that is nobody's: no test may see or touch the host's own.
-const NO_STATE: &str = "/dev/null/tagwall";
+/// A state folder that does not exist: no test may see or touch the host's own.
+fn no_state() -> PathBuf {
+    std::env::temp_dir().join(format!("tagwall-test-without-state-{}", std::process::id()))
+}
 
 /// The binary, in an environment that decides nothing.
 pub(crate) fn tagwall() -> Command {
     let mut command = Command::cargo_bin("tagwall").unwrap();
-    command.env_clear().env("TAGWALL_STATE_DIR", NO_STATE);
+    command.env_clear().env("TAGWALL_STATE_DIR", no_state());
     command
 }
 
