@@ -11,11 +11,13 @@
 
 mod cloud;
 pub mod digest;
+mod document;
 mod error;
 mod example;
 mod features;
 mod parse;
 mod publication;
+mod scalars;
 mod skip;
 mod tag;
 
