@@ -3,6 +3,8 @@
 //! The order is the one that `docs/architecture.md` draws. A room may import rooms of lower floors only; rooms on one floor do
 //! not import each other.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

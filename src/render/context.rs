@@ -179,7 +179,7 @@ mod tests {
             "10.9.99.100/30",
         ];
         let set: PrefixSet = nets.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect();
-        let expected: String = set.iter().map(|net| format!("{net}\n")).collect();
-        assert_eq!(packed(&set), expected);
+        let lines: Vec<String> = set.iter().map(|net| format!("{net}\n")).collect();
+        assert_eq!(packed(&set), lines.concat());
     }
 }

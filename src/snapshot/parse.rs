@@ -73,14 +73,11 @@ impl Snapshot {
         let outcome =
             Root(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = outcome {
-            return Err(match builder.fault.take() {
-                Some(fault) => {
-                    SnapshotError::Fault { line: error.line(), column: error.column(), fault }
-                }
-                None => {
-                    let hint = looks_like(text.as_bytes());
-                    SnapshotError::Malformed { hint, source: bounded(error) }
-                }
+            return Err(if let Some(fault) = builder.fault.take() {
+                SnapshotError::Fault { line: error.line(), column: error.column(), fault }
+            } else {
+                let hint = looks_like(text.as_bytes());
+                SnapshotError::Malformed { hint, source: bounded(error) }
             });
         }
         builder.finish().map_err(SnapshotError::Whole)
