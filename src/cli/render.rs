@@ -214,6 +214,8 @@ struct Summary {
     rules: RulesSummary,
     artifacts: Vec<ArtifactSummary>,
     gaps: Vec<String>,
+    /// What is rendered as asked, but may not do what was meant.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -332,6 +334,17 @@ impl Summary {
                 })
                 .collect(),
             gaps: plan.rule_set.gaps(),
+            warnings: plan
+                .artifacts
+                .iter()
+                .flat_map(|artifact| {
+                    let target = &artifact.target;
+                    artifact
+                        .warnings
+                        .iter()
+                        .map(move |warning| format!("target {target}: {warning}"))
+                })
+                .collect(),
         }
     }
 
@@ -367,7 +380,7 @@ impl Summary {
             self.rules.routes,
             &self.rule_set[..12]
         ));
-        for gap in &self.gaps {
+        for gap in self.gaps.iter().chain(&self.warnings) {
             text.push_str(&format!("{WARNING}note{WARNING:#}: {gap}\n"));
         }
         text.push_str(&format!(
