@@ -74,6 +74,11 @@ pub(super) fn publish(
             (None, Err(older)) => return Err(older.into()),
         }
     }
+    for artifact in &plan.artifacts {
+        for warning in &artifact.warnings {
+            printer.warning(&format!("target {}: {warning}", artifact.target));
+        }
+    }
     let request = Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
     let outcome = publisher.publish(&request, Retention::default())?;
     if matches!(outcome, Published::Unchanged(_)) {

@@ -35,6 +35,8 @@ pub(super) struct Summary {
     rules: RulesSummary,
     artifacts: Vec<ArtifactSummary>,
     gaps: Vec<String>,
+    /// What is rendered as asked, but may not do what was meant.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +155,17 @@ impl Summary {
                 })
                 .collect(),
             gaps: plan.rule_set.gaps(),
+            warnings: plan
+                .artifacts
+                .iter()
+                .flat_map(|artifact| {
+                    let target = &artifact.target;
+                    artifact
+                        .warnings
+                        .iter()
+                        .map(move |warning| format!("target {target}: {warning}"))
+                })
+                .collect(),
         }
     }
 
@@ -189,7 +202,7 @@ impl Summary {
             self.rules.routes,
             &self.rule_set[..12]
         ));
-        for gap in &self.gaps {
+        for gap in self.gaps.iter().chain(&self.warnings) {
             let gap = wrapped(&format!("note: {gap}"), 100, "  ");
             let rest = gap.strip_prefix("note").unwrap_or_default();
             text.push_str(&format!("{WARNING}note{WARNING:#}{rest}\n"));

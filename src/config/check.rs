@@ -293,12 +293,24 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
                 found.push(without_egress(name, "iptables"));
             }
         }
-        Dialect::List(_)
-        | Dialect::Json(_)
-        | Dialect::Panos(_)
-        | Dialect::Fortios(_)
-        | Dialect::Azure(_)
-        | Dialect::Custom(_) => {}
+        Dialect::List(_) | Dialect::Json(_) | Dialect::Panos(_) | Dialect::Fortios(_) => {}
+        Dialect::Azure(settings) => {
+            contradictions(name, "azure", settings.contradictions(), found);
+        }
+        Dialect::Custom(settings) => {
+            contradictions(name, "custom", settings.contradictions(), found);
+        }
+    }
+}
+
+fn contradictions(
+    name: &Name,
+    dialect: &str,
+    wrong: Vec<(String, &'static str)>,
+    found: &mut Vec<Diagnostic>,
+) {
+    for (message, help) in wrong {
+        found.push(Diagnostic::new(format!("targets.{name}.{dialect}: {message}")).help(help));
     }
 }
 

@@ -180,9 +180,13 @@ impl Config {
 
     /// The folder of the user's templates, relative paths taken from the configuration file's folder.
     pub fn templates_dir(&self) -> Option<PathBuf> {
-        let given = self.templates_dir.as_ref()?;
+        self.templates_dir.as_deref().map(|given| self.beside(given))
+    }
+
+    /// A path of the configuration, relative ones taken from the configuration file's folder.
+    pub fn beside(&self, given: &Path) -> PathBuf {
         let base = self.source.as_ref().and_then(|source| source.path.parent());
-        Some(base.map_or_else(|| given.clone(), |base| base.join(given)))
+        base.map_or_else(|| given.to_owned(), |base| base.join(given))
     }
 
     /// The text as it was read.

@@ -159,6 +159,7 @@ impl Publisher {
                     file: file.clone(),
                     bytes,
                     rule_set: record.rule_set,
+                    warnings: Vec::new(),
                 });
             }
         }

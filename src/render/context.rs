@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::Job;
 use crate::config::{Direction, Families};
 use crate::prefix::{PrefixSet, text};
-use crate::ruleset::{AddressGroup, Family, Flow};
+use crate::ruleset::{
+    AddressGroup, AllowRule, Destination, Family, Flow, Peer, Route, SecurityRule,
+};
 
 /// Version of the artifacts' form: it rises when a file's meaning would be read otherwise than before.
 pub const ARTIFACT_FORMAT: u32 = 1;
@@ -98,7 +100,137 @@ impl FlowContext {
     }
 }
 
+/// A rule as templates see it; [`FlowContext`] is the same by family and protocol.
+#[derive(Debug, Serialize)]
+pub(super) struct RuleContext {
+    pub(super) name: String,
+    pub(super) group: String,
+    /// `outbound` or `inbound`.
+    pub(super) direction: &'static str,
+    /// Own IPv4 prefixes.
+    pub(super) own_v4: Vec<String>,
+    /// Own IPv6 prefixes.
+    pub(super) own_v6: Vec<String>,
+    /// Protocols and ports: `tcp/443`, `udp/8000-8010`.
+    pub(super) services: Vec<String>,
+    /// Interfaces towards the internet; empty for any.
+    pub(super) interfaces: Vec<String>,
+    pub(super) log: bool,
+    pub(super) comment: Option<String>,
+    pub(super) profile: Option<String>,
+}
+
+impl RuleContext {
+    fn of(rule: &AllowRule) -> Self {
+        Self {
+            name: rule.name.to_string(),
+            group: rule.group.to_string(),
+            direction: rule.direction.name(),
+            own_v4: rule.own.v4().iter().map(ToString::to_string).collect(),
+            own_v6: rule.own.v6().iter().map(ToString::to_string).collect(),
+            services: rule.services.iter().map(ToString::to_string).collect(),
+            interfaces: rule.interfaces.iter().map(ToString::to_string).collect(),
+            log: rule.log,
+            comment: rule.comment.as_ref().map(ToString::to_string),
+            profile: rule.profile.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// A route with next hop Internet as templates see it.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteContext {
+    pub(super) name: String,
+    /// The service tag that it leads to; none for a prefix.
+    pub(super) tag: Option<String>,
+    /// Whether the destination may be that of a route in Azure; true for a prefix.
+    pub(super) routable: bool,
+    /// The prefixes of the tag, or the prefix: IPv4, one a line.
+    pub(super) v4: String,
+    /// The same in IPv6.
+    pub(super) v6: String,
+    /// What it is for, in words.
+    pub(super) purpose: &'static str,
+    pub(super) profile: String,
+}
+
+impl RouteContext {
+    fn of(route: &Route) -> Self {
+        let (tag, routable, prefixes) = match &route.destination {
+            Destination::Tag { tag, prefixes, routable } => {
+                (Some(tag.to_string()), *routable, prefixes.clone())
+            }
+            Destination::Prefix(prefix) => (None, true, PrefixSet::from_iter([*prefix])),
+        };
+        Self {
+            name: route.name.to_string(),
+            tag,
+            routable,
+            v4: packed(&prefixes.only_v4()),
+            v6: packed(&prefixes.only_v6()),
+            purpose: route.purpose.describe(),
+            profile: route.profile.to_string(),
+        }
+    }
+}
+
+/// A rule of a network security group as templates see it.
+#[derive(Debug, Serialize)]
+pub(super) struct SecurityContext {
+    pub(super) name: String,
+    /// `outbound` or `inbound`.
+    pub(super) direction: &'static str,
+    /// The service tag on the far side; none for prefixes.
+    pub(super) tag: Option<String>,
+    /// IPv4 prefixes on the far side, one a line.
+    pub(super) v4: String,
+    /// The same in IPv6.
+    pub(super) v6: String,
+    /// `tcp` or `udp`.
+    pub(super) protocol: &'static str,
+    /// Ports and ranges.
+    pub(super) ports: Vec<String>,
+    /// What it is for, in words.
+    pub(super) purpose: String,
+    pub(super) profile: String,
+}
+
+impl SecurityContext {
+    fn of(rule: &SecurityRule) -> Self {
+        let (tag, prefixes) = match &rule.peer {
+            Peer::Tag(tag) => (Some(tag.to_string()), PrefixSet::new()),
+            Peer::Prefixes(prefixes) => (None, prefixes.clone()),
+        };
+        Self {
+            name: rule.name.to_string(),
+            direction: rule.direction.name(),
+            tag,
+            v4: packed(&prefixes.only_v4()),
+            v6: packed(&prefixes.only_v6()),
+            protocol: rule.protocol.name(),
+            ports: rule.services.iter().map(|service| service.ports.to_string()).collect(),
+            purpose: rule.purpose.clone(),
+            profile: rule.profile.to_string(),
+        }
+    }
+}
+
 impl Job<'_> {
+    /// The rules of the target's part, in order.
+    pub(super) fn rules(&self) -> Vec<RuleContext> {
+        self.part.rules.iter().map(RuleContext::of).collect()
+    }
+
+    /// The routes of the target's part, in order.
+    pub(super) fn routes(&self) -> Vec<RouteContext> {
+        self.part.routes.iter().map(RouteContext::of).collect()
+    }
+
+    /// The security rules of the target's part, in order.
+    pub(super) fn security(&self) -> Vec<SecurityContext> {
+        self.part.security.iter().map(SecurityContext::of).collect()
+    }
+
     /// The lines that every artifact starts with, where its format has comments. `resolves` says whether the dialect takes
     /// hostnames by itself; otherwise the names that are missing are listed.
     pub(super) fn header(&self, resolves: bool) -> Vec<String> {

@@ -14,6 +14,58 @@ pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("each", each);
     tera.register_filter("lines", lines);
     tera.register_filter("braces", braces);
+    tera.register_filter("fit", fit);
+    tera.register_filter("sh", sh);
+    tera.register_filter("json", json);
+    tera.register_filter("bicep", bicep);
+    tera.register_filter("hcl", hcl);
+}
+
+/// Joins `prefix`, the name and `suffix` so that `limit` characters hold; what is too long is cut, and told apart by a
+/// digest of the name.
+fn fit(name: &str, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let prefix: &str = kwargs.get("prefix")?.unwrap_or("");
+    let suffix: &str = kwargs.get("suffix")?.unwrap_or("");
+    let limit: usize = kwargs.must_get("limit")?;
+    if !name.is_ascii() || prefix.len() + suffix.len() + 8 > limit {
+        return Err(Error::message("`fit` needs an ASCII name, and room for 8 characters of it"));
+    }
+    Ok(super::naming::fit(prefix, name, suffix, limit))
+}
+
+/// A text as one word of a POSIX shell.
+fn sh(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// A text as a JSON string.
+fn json(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A text as a Bicep string: no interpolation.
+fn bicep(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    let escaped = text
+        .replace('\\', "\\\\")
+        .replace('\'', "\\'")
+        .replace("${", "\\${")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+        .replace('\t', "\\t");
+    format!("'{escaped}'")
+}
+
+/// A text as a string of Terraform's language: no interpolation, no directive.
+fn hcl(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    let escaped = text
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace("${", "$${")
+        .replace("%{", "%%{")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+        .replace('\t', "\\t");
+    format!("\"{escaped}\"")
 }
 
 /// Writes `text` for every prefix of packed text. Placeholders: `{prefix}`, `{address}`, `{length}`, `{netmask}`,
@@ -149,6 +201,27 @@ mod tests {
     fn braces_need_something_inside() {
         assert_eq!(rendered("{{ many | braces }} {{ one | braces }}", "").unwrap(), "{ a, b } a");
         assert!(rendered("{{ none | braces }}", "").is_err());
+    }
+
+    #[test]
+    fn texts_are_quoted_by_the_rules_of_each_language() {
+        let hostile = "a'b\"c\\d${e}%{f}`g`$(h)";
+        for (template, expected) in [
+            ("{{ p | sh }}", r#"'a'\''b"c\d${e}%{f}`g`$(h)'"#),
+            ("{{ p | json }}", r#""a'b\"c\\d${e}%{f}`g`$(h)""#),
+            ("{{ p | bicep }}", r#"'a\'b"c\\d\${e}%{f}`g`$(h)'"#),
+            ("{{ p | hcl }}", r#""a'b\"c\\d$${e}%%{f}`g`$(h)""#),
+        ] {
+            assert_eq!(rendered(template, hostile).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_fitted() {
+        let template = r#"{{ p | fit(prefix="tw-", suffix="-v4", limit=20) }}"#;
+        assert_eq!(rendered(template, "storage").unwrap(), "tw-storage-v4");
+        assert_eq!(rendered(template, "storage-westeurope-1").unwrap().len(), 20);
+        assert!(rendered(r#"{{ p | fit(limit=4) }}"#, "storage").is_err());
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Artifact {
     pub bytes: Vec<u8>,
     /// The digest of the part of the rule set that the target carries.
     pub rule_set: Digest,
+    /// What is rendered as asked, but may not do what was meant; a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Artifact {
@@ -64,11 +66,13 @@ struct Job<'r> {
 struct File {
     name: String,
     text: Vec<u8>,
+    /// See [`Artifact::warnings`].
+    warnings: Vec<String>,
 }
 
 impl File {
     fn new(name: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), warnings: Vec::new() }
     }
 }
 
@@ -98,8 +102,16 @@ fn render_target(
     previous: Option<&RuleSet>,
     templates: &Templates,
 ) -> Result<Vec<Artifact>, RenderError> {
-    let part = rule_set.part_for(target);
-    let previous = previous.map(|previous| previous.part_for(target));
+    let part_of = |whole: &RuleSet| {
+        let part = whole.part_for(target);
+        match &target.azure {
+            // Its files say nothing about groups and rules: a change there must not change their digest.
+            Some(settings) => azure::carried(&part, settings),
+            None => part,
+        }
+    };
+    let part = part_of(rule_set);
+    let previous = previous.map(part_of);
     let digest = part.digest();
     let job = Job { name, part: &part, previous: previous.as_ref(), digest, templates };
     let mut files = Vec::new();
@@ -122,6 +134,7 @@ fn render_target(
         file: file.name,
         bytes: file.text,
         rule_set: digest,
+        warnings: file.warnings,
     };
     Ok(files.into_iter().map(artifact).collect())
 }

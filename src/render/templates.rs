@@ -35,7 +35,7 @@ pub struct Templates {
 impl Templates {
     /// Compiles the built-in templates and those of the user that take their place.
     pub fn load(config: &Config) -> Result<Self, RenderError> {
-        let overridden = match config.templates_dir() {
+        let mut overridden = match config.templates_dir() {
             Some(folder) => user_files(&folder)?,
             None => BTreeMap::new(),
         };
@@ -47,13 +47,23 @@ impl Templates {
             };
             sources.push((name.to_owned(), text));
         }
+        for (target, settings) in &config.targets {
+            let Some(custom) = &settings.get_ref().custom else { continue };
+            let name = super::custom::template_name(target);
+            let path = config.beside(&custom.template);
+            sources.push((name.clone(), read(&path)?));
+            overridden.insert(name, path);
+        }
         let mut tera = Tera::new();
         // Firewall syntax is not HTML; each dialect escapes by its own rules.
         tera.autoescape_on(Vec::<&str>::new());
         filters::register(&mut tera);
         tera.add_raw_templates(sources).map_err(|error| {
             let message = error.to_string();
-            let named = overridden.iter().find(|(name, _)| message.contains(name.as_str()));
+            let named = overridden
+                .iter()
+                .filter(|(name, _)| message.contains(name.as_str()))
+                .max_by_key(|(name, _)| name.len());
             RenderError::Template {
                 name: named.map_or_else(|| "(built in)".to_owned(), |(name, _)| name.clone()),
                 from: named.map(|(_, path)| path.clone()),

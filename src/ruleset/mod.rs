@@ -315,10 +315,28 @@ impl RuleSet {
                 Destination::Prefix(prefix) => in_families(prefix),
                 Destination::Tag { .. } => true,
             })
-            .cloned()
+            .map(|route| match &route.destination {
+                Destination::Tag { tag, prefixes, routable } => {
+                    let (tag, prefixes) = (tag.clone(), families(prefixes));
+                    let destination = Destination::Tag { tag, prefixes, routable: *routable };
+                    Route { destination, ..route.clone() }
+                }
+                Destination::Prefix(_) => route.clone(),
+            })
             .collect();
-        let security =
-            self.security.iter().filter(|rule| of_profile(&rule.profile)).cloned().collect();
+        let security = self
+            .security
+            .iter()
+            .filter(|rule| of_profile(&rule.profile))
+            .filter_map(|rule| match &rule.peer {
+                Peer::Tag(_) => Some(rule.clone()),
+                Peer::Prefixes(prefixes) => {
+                    let prefixes = families(prefixes);
+                    (!prefixes.is_empty())
+                        .then(|| SecurityRule { peer: Peer::Prefixes(prefixes), ..rule.clone() })
+                }
+            })
+            .collect();
         Self { groups, rules, routes, security }
     }
 
