@@ -277,10 +277,10 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
                 found.push(without_egress(name, "iptables"));
             }
         }
+        Dialect::Fortios(settings) => settings.check(name, found),
         Dialect::List(_)
         | Dialect::Json(_)
         | Dialect::Panos(_)
-        | Dialect::Fortios(_)
         | Dialect::Azure(_)
         | Dialect::Custom(_) => {}
     }
