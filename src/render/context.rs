@@ -1,5 +1,6 @@
 //! What every template is given, whatever the dialect (docs/templates.md describes it).
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::Job;
@@ -285,12 +286,17 @@ impl Job<'_> {
 
 /// The prefixes of a set as text, one a line.
 pub(super) fn packed(set: &PrefixSet) -> String {
-    let mut text = String::with_capacity(set.v4().len() * 18 + set.v6().len() * 32);
-    for net in set.v4() {
+    packed_nets(set.v4(), set.v6())
+}
+
+/// Prefixes as text, one a line, for dialects that have an object for each and not only sets.
+pub(super) fn packed_nets(v4: &[Ipv4Net], v6: &[Ipv6Net]) -> String {
+    let mut text = String::with_capacity(v4.len() * 18 + v6.len() * 32);
+    for net in v4 {
         text::push_v4(&mut text, *net);
         text.push('\n');
     }
-    for net in set.v6() {
+    for net in v6 {
         text::push_v6(&mut text, *net);
         text.push('\n');
     }

@@ -5,6 +5,8 @@
 //! [`each`] turns every line into what the dialect wants.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::sync::OnceLock;
 
 use ipnet::IpNet;
 use tera::{Error, Kwargs, State, Tera, TeraResult, Value};
@@ -152,18 +154,41 @@ fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResul
             Piece::Prefix => out.push_str(line),
             Piece::Address => out.push_str(address),
             Piece::Length => out.push_str(length),
-            Piece::Name => {
-                out.extend(address.chars().map(|c| if c == ':' { '-' } else { c }));
-                out.push('_');
-                out.push_str(length);
-            }
-            Piece::Netmask => _ = write!(out, "{}", parsed()?.netmask()),
+            Piece::Name => push_name(out, line),
+            Piece::Netmask => match v4_mask(line) {
+                Some(mask) => out.push_str(mask),
+                None => _ = write!(out, "{}", parsed()?.netmask()),
+            },
             Piece::Wildcard => _ = write!(out, "{}", parsed()?.hostmask()),
             Piece::First => _ = write!(out, "{}", parsed()?.network()),
             Piece::Last => _ = write!(out, "{}", parsed()?.broadcast()),
         }
     }
     Ok(())
+}
+
+/// Writes the name of a prefix: letters, digits, `.`, `-` and `_`; different for different prefixes.
+pub(super) fn push_name(out: &mut String, line: &str) {
+    let (address, length) = line.split_once('/').unwrap_or((line, ""));
+    if address.contains(':') {
+        out.extend(address.chars().map(|c| if c == ':' { '-' } else { c }));
+    } else {
+        out.push_str(address);
+    }
+    out.push('_');
+    out.push_str(length);
+}
+
+/// The mask of an IPv4 prefix without parsing it: tens of thousands of objects have one each.
+fn v4_mask(line: &str) -> Option<&'static str> {
+    static MASKS: OnceLock<Vec<String>> = OnceLock::new();
+    let (address, length) = line.split_once('/')?;
+    let length: usize = length.parse().ok()?;
+    let mask = |length: u32| {
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - length).unwrap_or(0)).to_string()
+    };
+    let masks = MASKS.get_or_init(|| (0..=32).map(mask).collect());
+    if address.contains(':') { None } else { masks.get(length).map(String::as_str) }
 }
 
 #[cfg(test)]
@@ -195,6 +220,16 @@ mod tests {
         );
         assert_eq!(rendered(r#"{{ p | each(text="x") }}"#, "").unwrap(), "");
         assert!(rendered(r#"{{ p | each(text="{host}") }}"#, packed).is_err());
+    }
+
+    #[test]
+    fn masks_are_what_the_library_writes() {
+        for length in 0..=32 {
+            let net: IpNet = format!("0.0.0.0/{length}").parse().unwrap();
+            assert_eq!(v4_mask(&net.to_string()), Some(net.netmask().to_string().as_str()));
+        }
+        assert_eq!(v4_mask("2001:db8::/32"), None);
+        assert_eq!(v4_mask("192.0.2.0/33"), None);
     }
 
     #[test]
