@@ -229,16 +229,26 @@ impl Summary {
 
 impl GroupSummary {
     fn line(&self, width: usize, compared: bool) -> String {
-        let mut line = format!(
-            "  {:<width$}  {} IPv4 ({} addresses), {} IPv6",
-            self.name,
-            grouped(self.v4_prefixes),
-            grouped(self.v4_addresses),
-            grouped(self.v6_prefixes)
-        );
-        if self.hosts > 0 {
-            line.push_str(&format!(", {} hostnames", self.hosts));
+        let mut holds = Vec::new();
+        if self.v4_prefixes > 0 {
+            holds.push(format!(
+                "{} IPv4 ({} {})",
+                grouped(self.v4_prefixes),
+                grouped(self.v4_addresses),
+                if self.v4_addresses == 1 { "address" } else { "addresses" }
+            ));
         }
+        if self.v6_prefixes > 0 {
+            holds.push(format!("{} IPv6", grouped(self.v6_prefixes)));
+        }
+        if self.hosts > 0 {
+            let what = if self.hosts == 1 { "hostname" } else { "hostnames" };
+            holds.push(format!("{} {what}", self.hosts));
+        }
+        if holds.is_empty() {
+            holds.push("empty".to_owned());
+        }
+        let mut line = format!("  {:<width$}  {}", self.name, holds.join(", "));
         match &self.change {
             Some(change) => line.push_str(&change.text()),
             None if compared => line.push_str("  unchanged"),
