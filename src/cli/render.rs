@@ -45,7 +45,13 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
         None => return publish::publish(cli, args, &config, &publications, plan, printer),
     };
     let changes = changes(&plan, out)?;
-    let before = previous.or_else(|| old_rule_set(&config, out));
+    let same = !changes.is_empty() && changes.iter().all(|change| change.kind == Kind::Unchanged);
+    let before = match previous {
+        Some(previous) => Some(previous),
+        // Equal files came from equal rules: there is nothing to read back and compare.
+        None if same => Some(plan.rule_set.clone()),
+        None => old_rule_set(&config, out),
+    };
     let summary = Summary::of(&plan, &publications, before.as_ref(), &changes);
     if !args.dry_run {
         write(&changes)?;

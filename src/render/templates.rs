@@ -1,13 +1,13 @@
 //! The templates: built in, and overridden file by file from the user's folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tera::{Context, Tera};
 
 use super::RenderError;
 use super::filters;
-use crate::config::{Config, nearest};
+use crate::config::{Config, Dialect, nearest};
 
 /// The built-in templates of every dialect: name and text.
 const BY_DIALECT: &[&[(&str, &str)]] = &[
@@ -24,6 +24,19 @@ pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
     BY_DIALECT.iter().copied().flatten().copied()
 }
 
+/// The built-in templates of a dialect.
+fn templates_of(dialect: Dialect<'_>) -> &'static [(&'static str, &'static str)] {
+    match dialect {
+        Dialect::Nftables(_) => super::nftables::TEMPLATES,
+        Dialect::Iptables(_) => super::iptables::TEMPLATES,
+        Dialect::List(_) => super::list::TEMPLATES,
+        Dialect::Panos(_) => super::panos::TEMPLATES,
+        Dialect::Fortios(_) => super::fortios::TEMPLATES,
+        Dialect::Azure(_) => super::azure::TEMPLATES,
+        Dialect::Json(_) | Dialect::Custom(_) => &[],
+    }
+}
+
 /// Compiled templates.
 #[derive(Debug)]
 pub struct Templates {
@@ -33,14 +46,25 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Compiles the built-in templates and those of the user that take their place.
+    /// Compiles the templates of the dialects in use, and every one of the user's. Compiling all built-in ones would take
+    /// longer than rendering a small rule set.
     pub fn load(config: &Config) -> Result<Self, RenderError> {
         let mut overridden = match config.templates_dir() {
             Some(folder) => user_files(&folder)?,
             None => BTreeMap::new(),
         };
         let mut sources: Vec<(String, String)> = Vec::new();
+        let in_use: BTreeSet<&str> = config
+            .targets
+            .values()
+            .flat_map(|target| target.get_ref().dialects())
+            .flat_map(templates_of)
+            .map(|(name, _)| *name)
+            .collect();
         for (name, text) in built_in() {
+            if !in_use.contains(name) && !overridden.contains_key(name) {
+                continue;
+            }
             let text = match overridden.get(name) {
                 Some(path) => read(path)?,
                 None => text.to_owned(),
