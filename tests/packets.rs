@@ -548,8 +548,9 @@ fn wrong_rules_are_found_out() {
     let right = file(&files, "rules.nft");
     let expected = expected(&OWN_DROP);
 
-    let without = bed.faults(&expected).len();
-    assert_eq!(without, neighbours().len(), "without rules, every neighbour passes");
+    let probes: Vec<_> = neighbours().into_iter().filter(|probe| probe.transport != Ping).collect();
+    let closed: Vec<_> = with(probes, Silent).collect();
+    assert_eq!(bed.faults(&closed).len(), closed.len(), "without rules, every neighbour passes");
 
     for (what, from, to, wrong) in [
         ("too wide", "203.0.113.64/27", "203.0.113.64/26", "10.20.0.10 -> 203.0.113.96 Tcp/1433"),

@@ -13,6 +13,9 @@
 //! of tagwall: the rules are loaded by whoever builds the bed.
 #![allow(dead_code, reason = "each test program uses the part that it needs")]
 
+#[path = "netns/probe.rs"]
+mod probe;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -26,9 +29,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, Shutdown, SocketType, ipproto};
+use rustix::net::Shutdown;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+pub(crate) use probe::talk;
+use probe::{datagram, open, ping, verdict_of};
 
 /// How long an answer is waited for. Only the verdict of a connection that is to be silent depends on it, and that one
 /// is confirmed by what arrived; anything else that is silent is asked again.
@@ -36,7 +41,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// How long an answer is waited for that must come.
 const LONG_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a connection is tried again that was unexpectedly silent.
-const RETRIES: usize = 2;
+const RETRIES: usize = 1;
 /// Connections that are tried at a time.
 const AT_A_TIME: usize = 256;
 /// The port of the service behind every port.
@@ -232,7 +237,21 @@ impl PacketBed {
         for side in Place::SIDES {
             bed.serve(side);
         }
+        bed.acquaint();
         bed
+    }
+
+    /// Lets every two neighbours learn each other's hardware address: while many packets wait for one, some are lost.
+    fn acquaint(&self) {
+        for (near, far) in [
+            ("10.20.0.10", "198.18.0.1"),
+            ("10.20.0.10", "10.50.0.5"),
+            ("fd00:20::10", "2001:db8::1"),
+            ("fd00:20::10", "fd00:50::5"),
+        ] {
+            let probe = Probe::new(near, far, Transport::Tcp, SERVICE);
+            assert_eq!(talk(&mut self.open(&probe)), Verdict::Passed, "the bed is broken: {probe}");
+        }
     }
 
     fn name(&self, place: Place) -> &str {
@@ -288,7 +307,7 @@ impl PacketBed {
             let mut six = String::new();
             for line in lines.lines() {
                 match line.strip_prefix("-6 ") {
-                    Some(line) => six.push_str(&format!("{line}\n")),
+                    Some(rest) => six.push_str(&format!("{rest}\n")),
                     None => plain.push_str(&format!("{}\n", line.trim_start_matches("-4 "))),
                 }
             }
@@ -345,7 +364,7 @@ impl PacketBed {
             Transport::Udp => datagram(source, to, patience),
             Transport::Ping => ping(source.ip(), to.ip(), patience),
         });
-        (verdict.unwrap_or_else(|error| verdict_of(error)), port)
+        (verdict.unwrap_or_else(verdict_of), port)
     }
 
     /// Opens a connection that is kept.
@@ -543,73 +562,6 @@ fn echo(mut connection: TcpStream, stop: &AtomicBool) {
                 {}
             Err(_) => return,
         }
-    }
-}
-
-fn family(address: SocketAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
-}
-
-fn open(source: SocketAddr, to: SocketAddr, patience: Duration) -> Result<TcpStream, Errno> {
-    let socket = rustix::net::socket(family(to), SocketType::STREAM, None)?;
-    rustix::net::bind(&socket, &source)?;
-    for timeout in [Timeout::Send, Timeout::Recv] {
-        set_socket_timeout(&socket, timeout, Some(patience))?;
-    }
-    rustix::net::connect(&socket, &to)?;
-    Ok(TcpStream::from(socket))
-}
-
-/// Sends data over a connection and says whether it came back.
-pub(crate) fn talk(stream: &mut TcpStream) -> Verdict {
-    let mut answer = [0; 4];
-    let talked = stream.write_all(b"ping").and_then(|()| stream.read_exact(&mut answer));
-    match talked {
-        Ok(()) if &answer == b"ping" => Verdict::Passed,
-        Ok(()) => panic!("the service answers with something else: {answer:?}"),
-        Err(error) => verdict_of(Errno::from_io_error(&error).unwrap_or(Errno::CONNRESET)),
-    }
-}
-
-fn datagram(source: SocketAddr, to: SocketAddr, patience: Duration) -> Result<Verdict, Errno> {
-    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let socket = UdpSocket::bind(source).map_err(errno)?;
-    socket.connect(to).map_err(errno)?;
-    socket.set_read_timeout(Some(patience)).map_err(errno)?;
-    socket.send(b"ping").map_err(errno)?;
-    let mut answer = [0; 8];
-    let length = socket.recv(&mut answer).map_err(errno)?;
-    assert_eq!(&answer[..length], b"ping", "the service answers with something else");
-    Ok(Verdict::Passed)
-}
-
-fn ping(source: IpAddr, to: IpAddr, patience: Duration) -> Result<Verdict, Errno> {
-    let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let to = SocketAddr::new(to, 0);
-    let (protocol, request, reply) =
-        if to.is_ipv4() { (ipproto::ICMP, 8, 0) } else { (ipproto::ICMPV6, 128, 129) };
-    let socket = rustix::net::socket(family(to), SocketType::DGRAM, Some(protocol))?;
-    rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
-    rustix::net::connect(&socket, &to)?;
-    let socket = UdpSocket::from(socket);
-    socket.set_read_timeout(Some(patience)).map_err(errno)?;
-    socket.send(&[request, 0, 0, 0, 0, 0, 0, 1]).map_err(errno)?;
-    let mut answer = [0; 64];
-    let length = socket.recv(&mut answer).map_err(errno)?;
-    assert_eq!(answer[..length].first(), Some(&reply), "no echo reply");
-    Ok(Verdict::Passed)
-}
-
-/// What an error says about the way; one that says something about the bed ends the test.
-fn verdict_of(error: Errno) -> Verdict {
-    match error {
-        Errno::INPROGRESS | Errno::AGAIN | Errno::TIMEDOUT => Verdict::Silent,
-        Errno::CONNREFUSED
-        | Errno::CONNRESET
-        | Errno::HOSTUNREACH
-        | Errno::NETUNREACH
-        | Errno::ACCESS => Verdict::Refused,
-        other => panic!("the bed is broken: {other}"),
     }
 }
 
