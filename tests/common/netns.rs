@@ -1,0 +1,596 @@
+//! A packet test bed: a firewall with a network on each side, in network namespaces of its own.
+//!
+//! ```text
+//!  subnet ── lan0 ┌──────────┐ wan0 ── azure      every address of the documentation ranges answers, and some around
+//!                 │ firewall │
+//!                 └──────────┘ onprem0 ── onprem
+//! ```
+//!
+//! Owns the namespaces, the addresses in them, and a service that answers TCP and UDP on every port and address of the
+//! three sides. Promises: no packet leaves the namespaces; what is said to have passed was answered, and what is said
+//! not to have arrived never reached the other side (each side records the first packets it sees, so a firewall that
+//! lets a request through and drops the answer is found out); everything is gone when the bed is dropped. Knows nothing
+//! of tagwall: the rules are loaded by whoever builds the bed.
+#![allow(dead_code, reason = "each test program uses the part that it needs")]
+
+#[path = "netns/probe.rs"]
+mod probe;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+pub(crate) use probe::talk;
+use probe::{datagram, open, ping, verdict_of};
+
+/// How long an answer is waited for. Only the verdict of a connection that is to be silent depends on it, and that one
+/// is confirmed by what arrived; anything else that is silent is asked again.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How long an answer is waited for that must come.
+const LONG_PATIENCE: Duration = Duration::from_secs(3);
+/// How often a connection is tried again that was unexpectedly silent.
+const RETRIES: usize = 1;
+/// Connections that are tried at a time.
+const AT_A_TIME: usize = 256;
+/// The port of the service behind every port.
+const SERVICE: u16 = 7;
+/// How often the service looks whether it is to end.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A namespace of the bed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// The protected subnets (10.20.0.0/24, fd00:20::/64), addresses next to them, and other hosts behind the same
+    /// interface (10.99.0.0/24, fd00:99::/64).
+    Subnet,
+    /// Between the others.
+    Firewall,
+    /// The internet: every documentation range and some space around them.
+    Azure,
+    /// On-premises: 10.50.0.0/24, fd00:50::/64.
+    Onprem,
+}
+
+impl Place {
+    /// All of them.
+    const ALL: [Self; 4] = [Self::Subnet, Self::Firewall, Self::Azure, Self::Onprem];
+    /// Those beside the firewall.
+    const SIDES: [Self; 3] = [Self::Subnet, Self::Azure, Self::Onprem];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Subnet => "subnet",
+            Self::Firewall => "firewall",
+            Self::Azure => "azure",
+            Self::Onprem => "onprem",
+        }
+    }
+
+    /// The firewall's interface towards this side, the number of the link, and what is local behind it.
+    fn link(self) -> (&'static str, u8, &'static [&'static str]) {
+        match self {
+            Self::Subnet => (
+                "lan0",
+                1,
+                &["10.16.0.0/12", "10.99.0.0/24", "fd00:1f::/32", "fd00:20::/32", "fd00:99::/64"],
+            ),
+            Self::Azure => (
+                "wan0",
+                2,
+                &[
+                    "192.0.0.0/16",
+                    "198.16.0.0/12",
+                    "198.51.0.0/16",
+                    "203.0.0.0/16",
+                    "2001:d00::/24",
+                ],
+            ),
+            Self::Onprem => ("onprem0", 3, &["10.50.0.0/24", "fd00:50::/64"]),
+            Self::Firewall => ("lo", 0, &[]),
+        }
+    }
+
+    /// The side that this address lies on.
+    fn of(address: IpAddr) -> Self {
+        let on = |side: &Self| {
+            side.link()
+                .2
+                .iter()
+                .any(|net| net.parse::<ipnet::IpNet>().is_ok_and(|net| net.contains(&address)))
+        };
+        let Some(side) = Self::SIDES.into_iter().find(on) else {
+            panic!("{address} is on no side of the bed")
+        };
+        side
+    }
+}
+
+/// What a connection is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Transport {
+    /// TCP: a connection, and data both ways.
+    Tcp,
+    /// UDP: a datagram, and its answer.
+    Udp,
+    /// An ICMP or ICMPv6 echo; it has no port.
+    Ping,
+}
+
+/// How a connection went, seen from where it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The other side answered.
+    Passed,
+    /// Somebody said no: a reset, or an ICMP error.
+    Refused,
+    /// Nobody said anything.
+    Silent,
+}
+
+/// A connection to try: its two ends lie on different sides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    /// Where it begins.
+    pub(crate) source: IpAddr,
+    /// Where it goes.
+    pub(crate) to: IpAddr,
+    /// With what.
+    pub(crate) transport: Transport,
+    /// To which port.
+    pub(crate) port: u16,
+}
+
+impl Probe {
+    /// A connection between addresses in text.
+    pub(crate) fn new(source: &str, to: &str, transport: Transport, port: u16) -> Self {
+        let address = |text: &str| match text.parse() {
+            Ok(address) => address,
+            Err(error) => panic!("{text}: {error}"),
+        };
+        Self { source: address(source), to: address(to), transport, port }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { source, to, transport, port } = self;
+        write!(formatter, "{source} -> {to} {transport:?}/{port}")
+    }
+}
+
+/// Why there can be no bed here, and nothing when there can: root, `ip` and `nft` are needed, and `tools`.
+pub(crate) fn hindrance(tools: &[&str]) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("packets need root".to_owned());
+    }
+    let missing: Vec<&str> =
+        ["ip", "nft"].iter().chain(tools).copied().filter(|tool| !installed(tool)).collect();
+    if !missing.is_empty() {
+        return Some(format!("not installed: {}", missing.join(", ")));
+    }
+    // A container's root may lack the right to make namespaces.
+    let name = unique("probe");
+    let made = run("ip", &["netns", "add", &name], "");
+    if !made.status.success() {
+        return Some(format!("no network namespaces: {}", text(&made.stderr)));
+    }
+    must("ip", &["netns", "del", &name], "");
+    None
+}
+
+fn installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(tool).is_file())
+}
+
+/// A name that no other bed has, of this process or another.
+fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("tagwall-{}-{number}-{what}", std::process::id())
+}
+
+/// The bed. See the top of this file.
+pub(crate) struct PacketBed {
+    names: [String; 4],
+    next_port: AtomicU16,
+    stop: Arc<AtomicBool>,
+    listeners: Vec<TcpListener>,
+    services: Vec<JoinHandle<()>>,
+}
+
+impl PacketBed {
+    /// Builds the namespaces, connects them and starts the services. No rules are loaded: everything passes.
+    pub(crate) fn new() -> Self {
+        let number = unique("");
+        let names = Place::ALL.map(|place| format!("{number}{}", place.name()));
+        let mut bed = Self {
+            names,
+            next_port: AtomicU16::new(10_000),
+            stop: Arc::new(AtomicBool::new(false)),
+            listeners: Vec::new(),
+            services: Vec::new(),
+        };
+        for name in &bed.names {
+            must("ip", &["netns", "add", name], "");
+        }
+        for place in Place::ALL {
+            bed.within(place, || settle(place));
+        }
+        for side in Place::SIDES {
+            bed.connect_side(side);
+        }
+        for side in Place::SIDES {
+            bed.serve(side);
+        }
+        bed.acquaint();
+        bed
+    }
+
+    /// Lets every two neighbours learn each other's hardware address: while many packets wait for one, some are lost.
+    fn acquaint(&self) {
+        for (near, far) in [
+            ("10.20.0.10", "198.18.0.1"),
+            ("10.20.0.10", "10.50.0.5"),
+            ("fd00:20::10", "2001:db8::1"),
+            ("fd00:20::10", "fd00:50::5"),
+        ] {
+            let probe = Probe::new(near, far, Transport::Tcp, SERVICE);
+            assert_eq!(talk(&mut self.open(&probe)), Verdict::Passed, "the bed is broken: {probe}");
+        }
+    }
+
+    fn name(&self, place: Place) -> &str {
+        &self.names[Place::ALL.iter().position(|known| *known == place).unwrap_or(0)]
+    }
+
+    /// Runs a piece of code, with the programs that it starts and the sockets that it opens, in a namespace.
+    pub(crate) fn within<T: Send>(&self, place: Place, work: impl FnOnce() -> T + Send) -> T {
+        let name = self.name(place);
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                enter(name);
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a program on the firewall with this standard input; it must succeed.
+    pub(crate) fn on_firewall(&self, program: &str, arguments: &[&str], input: &str) -> String {
+        let output = self.within(Place::Firewall, || must(program, arguments, input));
+        text(&output.stdout)
+    }
+
+    /// Runs a program on the firewall and says whether it succeeded.
+    pub(crate) fn try_on_firewall(&self, program: &str, arguments: &[&str], input: &str) -> bool {
+        self.within(Place::Firewall, || run(program, arguments, input)).status.success()
+    }
+
+    fn connect_side(&self, side: Place) {
+        let (interface, link, nets) = side.link();
+        let (firewall, name) = (self.name(Place::Firewall), self.name(side));
+        let near = |host: u8| (format!("10.255.{link}.{host}"), format!("fd00:ff:{link}::{host}"));
+        let (gateway, gateway6) = near(1);
+        let (own, own6) = near(2);
+        let mut outside = format!(
+            "link add {interface} type veth peer name eth0 netns {name}\n\
+             addr add {gateway}/30 dev {interface}\naddr add {gateway6}/64 dev {interface} nodad\n\
+             link set {interface} up\n"
+        );
+        let mut inside = format!(
+            "link set lo up\naddr add {own}/30 dev eth0\naddr add {own6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via {gateway}\n-6 route add default via {gateway6}\n"
+        );
+        for net in nets {
+            let (family, via) = if net.contains(':') { ("-6", &own6) } else { ("-4", &own) };
+            outside.push_str(&format!("{family} route add {net} via {via}\n"));
+            inside.push_str(&format!("{family} route add local {net} dev lo\n"));
+        }
+        // `ip -batch` takes no family on a line, so the lines of each family are a batch of their own.
+        for (namespace, lines) in [(firewall, &outside), (name, &inside)] {
+            let mut plain = String::new();
+            let mut six = String::new();
+            for line in lines.lines() {
+                match line.strip_prefix("-6 ") {
+                    Some(rest) => six.push_str(&format!("{rest}\n")),
+                    None => plain.push_str(&format!("{}\n", line.trim_start_matches("-4 "))),
+                }
+            }
+            must("ip", &["-n", namespace, "-batch", "-"], &plain);
+            must("ip", &["-n", namespace, "-6", "-batch", "-"], &six);
+        }
+        self.within(side, || {
+            must("nft", &["-f", "-"], &redirection(&own, &own6));
+        });
+    }
+
+    /// Starts the service of a side: what it is sent, it sends back.
+    fn serve(&mut self, side: Place) {
+        let (tcp, udp) = self.within(side, || {
+            let any = SocketAddr::new("::".parse().unwrap(), SERVICE);
+            (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap())
+        });
+        self.listeners.push(tcp.try_clone().unwrap());
+        let stop = Arc::clone(&self.stop);
+        self.services.push(thread::spawn(move || {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = tcp.accept() {
+                let stop = Arc::clone(&stop);
+                connections.push(thread::spawn(move || echo(connection, &stop)));
+            }
+            for connection in connections {
+                _ = connection.join();
+            }
+        }));
+        let stop = Arc::clone(&self.stop);
+        self.services.push(thread::spawn(move || {
+            udp.set_read_timeout(Some(TICK)).unwrap();
+            let mut buffer = [0; 512];
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                    _ = udp.send_to(&buffer[..length], from);
+                }
+            }
+        }));
+    }
+
+    /// Tries one connection.
+    pub(crate) fn connect(&self, probe: &Probe) -> Verdict {
+        self.attempt(probe, PATIENCE).0
+    }
+
+    fn attempt(&self, probe: &Probe, patience: Duration) -> (Verdict, u16) {
+        // Never the same port twice: what the firewall remembers of an earlier connection is not asked.
+        let port = self.next_port.fetch_add(1, Ordering::Relaxed);
+        let source = SocketAddr::new(probe.source, port);
+        let to = SocketAddr::new(probe.to, probe.port);
+        let verdict = self.within(Place::of(probe.source), || match probe.transport {
+            Transport::Tcp => open(source, to, patience).map(|mut stream| talk(&mut stream)),
+            Transport::Udp => datagram(source, to, patience),
+            Transport::Ping => ping(source.ip(), to.ip(), patience),
+        });
+        (verdict.unwrap_or_else(verdict_of), port)
+    }
+
+    /// Opens a connection that is kept.
+    pub(crate) fn open(&self, probe: &Probe) -> TcpStream {
+        let port = self.next_port.fetch_add(1, Ordering::Relaxed);
+        let source = SocketAddr::new(probe.source, port);
+        let to = SocketAddr::new(probe.to, probe.port);
+        let opened = self.within(Place::of(probe.source), || open(source, to, LONG_PATIENCE));
+        opened.unwrap_or_else(|error| panic!("{probe} cannot be opened: {error}"))
+    }
+
+    /// Tries all these connections and returns what was not as expected, in words. Beyond the verdict: whatever is not
+    /// to pass must not have reached the other side either.
+    pub(crate) fn faults(&self, expected: &[(Probe, Verdict)]) -> Vec<String> {
+        for side in Place::SIDES {
+            self.within(side, || must("nft", &["flush", "set", "inet", "bed", "seen"], ""));
+            self.within(side, || must("nft", &["flush", "set", "inet", "bed", "seen6"], ""));
+        }
+        let try_one = |probe: &Probe, wanted: Verdict| {
+            let mut ports = Vec::new();
+            let mut verdict = Verdict::Silent;
+            for retry in 0..=RETRIES {
+                let patience = if retry == 0 { PATIENCE } else { LONG_PATIENCE };
+                let (found, port) = self.attempt(probe, patience);
+                verdict = found;
+                ports.push(port);
+                // On a busy machine an answer may be late, but never one that is not to come.
+                if verdict == wanted || verdict != Verdict::Silent {
+                    break;
+                }
+            }
+            (verdict, ports)
+        };
+        let mut tried = Vec::new();
+        for some in expected.chunks(AT_A_TIME) {
+            tried.extend(thread::scope(|scope| {
+                let running: Vec<_> = some
+                    .iter()
+                    .map(|(probe, wanted)| scope.spawn(move || try_one(probe, *wanted)))
+                    .collect();
+                running.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+            }));
+        }
+        let seen: BTreeSet<String> =
+            Place::SIDES.iter().flat_map(|side| self.seen(*side)).collect();
+        let mut faults = Vec::new();
+        for ((probe, wanted), (verdict, ports)) in expected.iter().zip(tried) {
+            let arrived = ports.iter().any(|port| seen.contains(&key(probe, *port)));
+            let recorded = probe.transport != Transport::Ping;
+            if verdict != *wanted {
+                faults.push(format!("{probe}: {verdict:?} instead of {wanted:?}"));
+            } else if recorded && arrived != (verdict == Verdict::Passed) {
+                faults.push(format!(
+                    "{probe}: {verdict:?}, but its packets {}",
+                    if arrived { "arrived" } else { "were not seen on the other side" }
+                ));
+            }
+        }
+        faults
+    }
+
+    /// What arrived at a side since the last look.
+    fn seen(&self, side: Place) -> Vec<String> {
+        let mut found = Vec::new();
+        for set in ["seen", "seen6"] {
+            let listing = self
+                .within(side, || must("nft", &["-j", "-n", "list", "set", "inet", "bed", set], ""));
+            let listing: serde_json::Value = serde_json::from_slice(&listing.stdout).unwrap();
+            let elements = listing["nftables"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|object| object["set"]["elem"].as_array())
+                .flatten();
+            for element in elements {
+                let fields = element["concat"].as_array().unwrap();
+                let fields: Vec<String> = fields
+                    .iter()
+                    .map(|field| {
+                        field.as_str().map_or_else(|| field.to_string(), ToOwned::to_owned)
+                    })
+                    .collect();
+                found.push(fields.join(" "));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for PacketBed {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for listener in &self.listeners {
+            // Wakes whoever waits in accept.
+            _ = rustix::net::shutdown(listener, Shutdown::Both);
+        }
+        for service in self.services.drain(..) {
+            _ = service.join();
+        }
+        for name in &self.names {
+            _ = run("ip", &["netns", "del", name], "");
+        }
+    }
+}
+
+/// The text under which a side records the first packet of a probe from this port.
+fn key(probe: &Probe, port: u16) -> String {
+    let protocol = match probe.transport {
+        Transport::Tcp => "6",
+        Transport::Udp => "17",
+        Transport::Ping => "1",
+    };
+    format!("{} {} {protocol} {port} {}", probe.source, probe.to, probe.port)
+}
+
+/// Records what arrives at a side, and leads every port of every address there to the service.
+fn redirection(own: &str, own6: &str) -> String {
+    format!(
+        "table inet bed {{
+            set seen {{
+                type ipv4_addr . ipv4_addr . inet_proto . inet_service . inet_service
+                flags dynamic
+                size 65535
+            }}
+            set seen6 {{
+                type ipv6_addr . ipv6_addr . inet_proto . inet_service . inet_service
+                flags dynamic
+                size 65535
+            }}
+            chain record {{
+                type filter hook prerouting priority -400; policy accept;
+                iifname eth0 meta l4proto {{ tcp, udp }} meta nfproto ipv4 update @seen {{ ip saddr . ip daddr . meta l4proto . th sport . th dport }}
+                iifname eth0 meta l4proto {{ tcp, udp }} meta nfproto ipv6 update @seen6 {{ ip6 saddr . ip6 daddr . meta l4proto . th sport . th dport }}
+            }}
+            chain lead {{
+                type nat hook prerouting priority -100; policy accept;
+                iifname eth0 meta nfproto ipv4 meta l4proto {{ tcp, udp }} dnat ip to {own}:{SERVICE}
+                iifname eth0 meta nfproto ipv6 meta l4proto {{ tcp, udp }} dnat ip6 to [{own6}]:{SERVICE}
+            }}
+        }}\n"
+    )
+}
+
+/// Moves this thread into a namespace.
+fn enter(name: &str) {
+    let path = Path::new("/run/netns").join(name);
+    let namespace = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// The settings of a namespace, before it has any interface.
+fn settle(place: Place) {
+    let mut settings = vec![
+        // Addresses are usable at once.
+        ("net/ipv6/conf/default/accept_dad", "0"),
+        ("net/ipv6/conf/all/accept_dad", "0"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv4/conf/default/rp_filter", "0"),
+        ("net/ipv6/ip_nonlocal_bind", "1"),
+        ("net/ipv4/ping_group_range", "0 0"),
+        // The kernel holds back ICMP errors when there are many, and with them the answers of `reject`.
+        ("net/ipv4/icmp_ratemask", "0"),
+        ("net/ipv6/icmp/ratelimit", "0"),
+        ("net/ipv6/icmp/ratemask", ""),
+    ];
+    if place == Place::Firewall {
+        settings.extend([("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]);
+    }
+    for (setting, value) in settings {
+        let path = Path::new("/proc/sys").join(setting);
+        let written = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
+        if let Err(error) = written {
+            panic!("{}: {error}", path.display());
+        }
+    }
+}
+
+/// Sends everything back until the other side ends or the bed does.
+fn echo(mut connection: TcpStream, stop: &AtomicBool) {
+    _ = connection.set_read_timeout(Some(TICK));
+    let mut buffer = [0; 512];
+    while !stop.load(Ordering::Relaxed) {
+        match connection.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                if connection.write_all(&buffer[..length]).is_err() {
+                    return;
+                }
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(code) if code == Errno::AGAIN.raw_os_error()) =>
+                {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Output {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    // A program that ends without reading everything says itself what was wrong.
+    _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+fn must(program: &str, arguments: &[&str], input: &str) -> Output {
+    let output = run(program, arguments, input);
+    assert!(
+        output.status.success(),
+        "{program} {} failed: {}\n{input}",
+        arguments.join(" "),
+        text(&output.stderr)
+    );
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
