@@ -15,18 +15,22 @@ resource "azurerm_network_security_rule" "{{ rule.symbol }}" {
   access                      = "Allow"
   priority                    = {{ rule.priority }}
   protocol                    = {{ rule.protocol | hcl }}
-{%- for end in [["source", "     ", rule.sources], ["destination", "", rule.destinations]] %}
-{%- if end[2] | length == 1 %}
-  {{ end[0] }}_address_prefix {{ end[1] }} = {{ end[2] | first | hcl }}
+{%- set wide %}{% if rule.destinations | length > 1 %}  {% endif %}{% endset %}
+{% if rule.sources | length == 1 %}
+  source_address_prefix      {{ wide }}= {{ rule.sources | first | hcl }}
 {%- else %}
-  {{ end[0] }}_address_prefixes{{ end[1] }} = [{% for prefix in end[2] %}{{ prefix | hcl }}{% if not loop.last %}, {% endif %}{% endfor %}]
+  source_address_prefixes    {{ wide }}= [{% for prefix in rule.sources %}{{ prefix | hcl }}{% if not loop.last %}, {% endif %}{% endfor %}]
 {%- endif %}
-{%- endfor %}
-  source_port_range           = "*"
-{%- if rule.ports | length == 1 %}
-  destination_port_range      = {{ rule.ports | first | hcl }}
+{%- if rule.destinations | length == 1 %}
+  destination_address_prefix = {{ rule.destinations | first | hcl }}
 {%- else %}
-  destination_port_ranges     = [{% for port in rule.ports %}{{ port | hcl }}{% if not loop.last %}, {% endif %}{% endfor %}]
+  destination_address_prefixes = [{% for prefix in rule.destinations %}{{ prefix | hcl }}{% if not loop.last %}, {% endif %}{% endfor %}]
+{%- endif %}
+  source_port_range          {{ wide }}= "*"
+{%- if rule.ports | length == 1 %}
+  destination_port_range     {{ wide }}= {{ rule.ports | first | hcl }}
+{%- else %}
+  destination_port_ranges    {{ wide }}= [{% for port in rule.ports %}{{ port | hcl }}{% if not loop.last %}, {% endif %}{% endfor %}]
 {%- endif %}
 }
 {% endfor %}
