@@ -5,6 +5,7 @@
 //! possible the part says `skipped:`. azure-cli takes 700 MB, so it is installed only with `TAGWALL_AZ_CLI=1`; the scripts'
 //! words are compared without it too.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "files of a test need not survive a power cut")]
 #![expect(clippy::panic, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stderr, reason = "says what was skipped")]
 
@@ -135,7 +136,7 @@ fn commands(script: &str) -> Vec<(String, BTreeMap<String, Vec<String>>)> {
                 '\'' => (inside, quoted) = (!inside, true),
                 '\\' if !inside => word.push(letters.next().unwrap()),
                 ' ' if !inside => {
-                    words.push((std::mem::take(&mut word), std::mem::take(&mut quoted)))
+                    words.push((std::mem::take(&mut word), std::mem::take(&mut quoted)));
                 }
                 _ => {
                     let bare = letter.is_ascii_lowercase() || letter == '-';
@@ -656,7 +657,7 @@ fn scripts_are_sound_shell() {
             std::fs::write(&path, &script.bytes).unwrap();
             match Command::new(tool[0]).args(&tool[1..]).arg(&path).output() {
                 Ok(output) => {
-                    assert!(output.status.success(), "{tool:?} {}: {output:?}", script.file)
+                    assert!(output.status.success(), "{tool:?} {}: {output:?}", script.file);
                 }
                 Err(_) => eprintln!("skipped: no {}", tool[0]),
             }
