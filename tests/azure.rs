@@ -359,6 +359,25 @@ fn a_whole_table_has_its_default_route_and_says_what_it_deletes() {
 }
 
 #[test]
+fn a_whole_table_keeps_the_default_route_of_ipv6_subnets() {
+    let text = example_text();
+    let profile = text.split("# One of the four").next().unwrap().replace(
+        "subnets = [\"10.20.0.0/24\"]",
+        "subnets = [\"10.20.0.0/24\", \"2001:db8:20::/64\"]\ntunnelled = [\"0.0.0.0/0\", \"::/0\"]",
+    );
+    let target = format!(
+        "[targets.t.azure]\nformat = \"arm\"\n{SETTINGS}whole-table = true\nlocation = \"westeurope\"\n\
+         default-route-next-hop = \"10.0.0.4\"\n"
+    );
+    let config = |more: &str| {
+        Config::parse(Path::new("t.toml"), format!("{profile}\n{target}{more}"))
+            .map_err(|error| error.to_string())
+    };
+    assert!(config("").unwrap_err().contains("::/0"));
+    assert!(config("default-route-next-hop-ipv6 = \"2001:db8:ffff::4\"\n").is_ok());
+}
+
+#[test]
 fn an_association_is_written_on_request_only() {
     for (format, file, words) in [
         (
