@@ -5,6 +5,7 @@
 //! possible the part says `skipped:`. azure-cli takes 700 MB, so it is installed only with `TAGWALL_AZ_CLI=1`; the scripts'
 //! words are compared without it too.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "files of a test need not survive a power cut")]
 #![expect(clippy::panic, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stderr, reason = "says what was skipped")]
 
@@ -135,7 +136,7 @@ fn commands(script: &str) -> Vec<(String, BTreeMap<String, Vec<String>>)> {
                 '\'' => (inside, quoted) = (!inside, true),
                 '\\' if !inside => word.push(letters.next().unwrap()),
                 ' ' if !inside => {
-                    words.push((std::mem::take(&mut word), std::mem::take(&mut quoted)))
+                    words.push((std::mem::take(&mut word), std::mem::take(&mut quoted)));
                 }
                 _ => {
                     let bare = letter.is_ascii_lowercase() || letter == '-';
@@ -355,6 +356,25 @@ fn a_whole_table_has_its_default_route_and_says_what_it_deletes() {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("default-route-next-hop-ipv6"), "{error}");
     }
+}
+
+#[test]
+fn a_whole_table_keeps_the_default_route_of_ipv6_subnets() {
+    let text = example_text();
+    let profile = text.split("# One of the four").next().unwrap().replace(
+        "subnets = [\"10.20.0.0/24\"]",
+        "subnets = [\"10.20.0.0/24\", \"2001:db8:20::/64\"]\ntunnelled = [\"0.0.0.0/0\", \"::/0\"]",
+    );
+    let target = format!(
+        "[targets.t.azure]\nformat = \"arm\"\n{SETTINGS}whole-table = true\nlocation = \"westeurope\"\n\
+         default-route-next-hop = \"10.0.0.4\"\n"
+    );
+    let config = |more: &str| {
+        Config::parse(Path::new("t.toml"), format!("{profile}\n{target}{more}"))
+            .map_err(|error| error.to_string())
+    };
+    assert!(config("").unwrap_err().contains("::/0"));
+    assert!(config("default-route-next-hop-ipv6 = \"2001:db8:ffff::4\"\n").is_ok());
 }
 
 #[test]
@@ -656,7 +676,7 @@ fn scripts_are_sound_shell() {
             std::fs::write(&path, &script.bytes).unwrap();
             match Command::new(tool[0]).args(&tool[1..]).arg(&path).output() {
                 Ok(output) => {
-                    assert!(output.status.success(), "{tool:?} {}: {output:?}", script.file)
+                    assert!(output.status.success(), "{tool:?} {}: {output:?}", script.file);
                 }
                 Err(_) => eprintln!("skipped: no {}", tool[0]),
             }

@@ -1,6 +1,7 @@
 //! The custom dialect, by the example for a firewall that is not shipped: its text is parsed back here and compared with
 //! the rule set.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "files of a test need not survive a power cut")]
 #![expect(clippy::panic, reason = "a test may fail by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};

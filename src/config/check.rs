@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
+    Apim, Azure, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
     Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
@@ -297,9 +297,32 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
         Dialect::Fortios(settings) => settings.check(name, found),
         Dialect::Azure(settings) => {
             contradictions(name, "azure", settings.contradictions(), found);
+            check_whole_table(config, name, settings, found);
         }
         Dialect::Custom(settings) => {
             contradictions(name, "custom", settings.contradictions(), found);
+        }
+    }
+}
+
+/// A whole table without the default route of a family deletes it for the subnets of every profile it carries.
+fn check_whole_table(config: &Config, name: &Name, settings: &Azure, found: &mut Vec<Diagnostic>) {
+    if !settings.whole_table || settings.default_route_next_hop_ipv6.is_some() {
+        return;
+    }
+    let wanted = config.targets.get(name).and_then(|target| target.get_ref().rules.as_ref());
+    let carried = |profile: &Name| {
+        wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted.get_ref() == profile))
+    };
+    for (profile, settings) in &config.apim {
+        if carried(profile) && !settings.all_subnets().v6().is_empty() {
+            found.push(
+                Diagnostic::new(format!(
+                    "targets.{name}.azure: apim.{profile} has IPv6 subnets, and deploying a whole table deletes \
+                     their ::/0"
+                ))
+                .help("set default-route-next-hop-ipv6 to the address that ::/0 leads to"),
+            );
         }
     }
 }

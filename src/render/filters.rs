@@ -256,7 +256,7 @@ mod tests {
         let template = r#"{{ p | fit(prefix="tw-", suffix="-v4", limit=20) }}"#;
         assert_eq!(rendered(template, "storage").unwrap(), "tw-storage-v4");
         assert_eq!(rendered(template, "storage-westeurope-1").unwrap().len(), 20);
-        assert!(rendered(r#"{{ p | fit(limit=4) }}"#, "storage").is_err());
+        assert!(rendered("{{ p | fit(limit=4) }}", "storage").is_err());
     }
 
     #[test]

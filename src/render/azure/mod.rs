@@ -18,7 +18,7 @@ use tera::Context;
 use self::routes::RouteLine;
 use self::security::SecurityLine;
 use super::{File, Job, RenderError};
-use crate::config::{Azure, AzureFormat, RouteTags};
+use crate::config::{Azure, AzureFormat, Region, ResourceName, RouteTags, SubscriptionId};
 use crate::prefix::PrefixSet;
 use crate::ruleset::{Destination, Route, RuleSet};
 
@@ -54,14 +54,14 @@ impl<'s> Settings<'s> {
         let subnet = settings.associate_subnet.as_ref();
         Self {
             resource_group: settings.resource_group.as_str(),
-            subscription: settings.subscription.as_ref().map(|id| id.as_str()),
-            route_table: settings.route_table.as_ref().map(|name| name.as_str()),
+            subscription: settings.subscription.as_ref().map(SubscriptionId::as_str),
+            route_table: settings.route_table.as_ref().map(ResourceName::as_str),
             network_security_group: settings
                 .network_security_group
                 .as_ref()
-                .map(|name| name.as_str()),
+                .map(ResourceName::as_str),
             whole_table: settings.whole_table,
-            location: settings.location.as_ref().map(|region| region.as_str()),
+            location: settings.location.as_ref().map(Region::as_str),
             disable_bgp_propagation: settings.disable_bgp_propagation,
             associate_network: subnet.map(|subnet| subnet.network.as_str()),
             associate_subnet: subnet.map(|subnet| subnet.subnet.as_str()),
