@@ -277,9 +277,9 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
                 found.push(without_egress(name, "iptables"));
             }
         }
+        Dialect::Panos(settings) => super::target::check_panos(name, settings, found),
         Dialect::List(_)
         | Dialect::Json(_)
-        | Dialect::Panos(_)
         | Dialect::Fortios(_)
         | Dialect::Azure(_)
         | Dialect::Custom(_) => {}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::Job;
@@ -140,6 +140,14 @@ impl Job<'_> {
     }
 }
 
+/// Writes a prefix as [`packed`] does.
+pub(super) fn push_net(text: &mut String, net: IpNet) {
+    match net {
+        IpNet::V4(net) => push_v4(text, net),
+        IpNet::V6(net) => push_v6(text, net),
+    }
+}
+
 /// The prefixes of a set as text, one a line.
 pub(super) fn packed(set: &PrefixSet) -> String {
     let mut text = String::with_capacity(set.v4().len() * 18 + set.v6().len() * 32);
@@ -194,7 +202,7 @@ mod tests {
             "255.255.255.255/32",
             "10.9.99.100/30",
         ];
-        let set: PrefixSet = nets.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect();
+        let set: PrefixSet = nets.iter().map(|net| net.parse::<IpNet>().unwrap()).collect();
         let expected: String = set.iter().map(|net| format!("{net}\n")).collect();
         assert_eq!(packed(&set), expected);
         for number in 0..=u8::MAX {
