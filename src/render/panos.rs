@@ -46,7 +46,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Panos) -> Result<Vec<File>, Rende
     view::insert(&mut context, &objects, settings);
     let mut files = Vec::new();
     let mut write = |template: &str, file: &str, context: &Context| {
-        files.push(File::new(file, job.templates.render(template, context)?));
+        files.push(File::new(file, document(job, template, context)?));
         Ok::<(), RenderError>(())
     };
     match settings.format {
@@ -79,10 +79,16 @@ pub(super) fn render(job: &Job<'_>, settings: &Panos) -> Result<Vec<File>, Rende
         if !delta.is_empty() {
             let mut context = settings_context(settings);
             delta.insert(&mut context, &objects, settings);
-            files.push(File::new(file, job.templates.render(template, &context)?));
+            files.push(File::new(file, document(job, template, &context)?));
         }
     }
     Ok(files)
+}
+
+/// A rendered template without the empty lines that it may start with: a device would take them for commands.
+fn document(job: &Job<'_>, template: &str, context: &Context) -> Result<String, RenderError> {
+    let text = job.templates.render(template, context)?;
+    Ok(text.trim_start_matches('\n').to_owned())
 }
 
 fn list_file(job: &Job<'_>, list: &List) -> Result<File, RenderError> {

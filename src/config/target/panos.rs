@@ -368,11 +368,7 @@ impl FromStr for PanosVersion {
 panos_text!(PanosVersion);
 
 /// What serde cannot see.
-pub(in crate::config) fn check_panos(
-    name: &Name,
-    settings: &Panos,
-    found: &mut Vec<Diagnostic>,
-) {
+pub(in crate::config) fn check_panos(name: &Name, settings: &Panos, found: &mut Vec<Diagnostic>) {
     let at = format!("targets.{name}.panos");
     match (settings.format, &settings.lists) {
         (PanosFormat::Edl, None) => found.push(

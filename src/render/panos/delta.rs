@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use tera::Context;
 
 use super::objects::{Content, Group, Member, Objects};
@@ -33,11 +34,18 @@ pub(super) struct Delta {
     /// Address or FQDN object, and tag that has gone.
     tags_off: Vec<(String, String)>,
     addresses_gone: Vec<ipnet::IpNet>,
-    /// `address NAME`, `service NAME`, `external-list NAME`, `tag NAME`.
-    objects_gone: Vec<(&'static str, String)>,
+    objects_gone: Vec<Gone>,
     /// Whether there are new rules, which need their place.
     new_rules: bool,
     prefix: String,
+}
+
+/// An object that has gone.
+#[derive(Serialize)]
+struct Gone {
+    /// `address`, `service`, `external-list` or `tag`.
+    kind: &'static str,
+    name: String,
 }
 
 /// Compares.
@@ -76,7 +84,7 @@ pub(super) fn between(old: &Objects, new: &Objects, prefix: &str) -> Delta {
         ("external-list", gone(&old.lists, &new.lists)),
         ("tag", gone(&old.tags, &new.tags)),
     ] {
-        delta.objects_gone.extend(names.into_iter().map(|name| (kind, name)));
+        delta.objects_gone.extend(names.into_iter().map(|name| Gone { kind, name }));
     }
     delta
 }

@@ -5,11 +5,7 @@ use crate::config::{Name, Panos, PanosLists};
 use crate::render::RenderError;
 
 /// Checks everything that has a limit on the device.
-pub(super) fn check(
-    target: &Name,
-    objects: &Objects,
-    settings: &Panos,
-) -> Result<(), RenderError> {
+pub(super) fn check(target: &Name, objects: &Objects, settings: &Panos) -> Result<(), RenderError> {
     let check = |object: &str, what, count: usize, limit: usize, ways_out: &str| {
         if count <= limit {
             return Ok(());
@@ -39,9 +35,9 @@ pub(super) fn check(
     )?;
     for (name, group) in &objects.groups {
         let Content::Static { members, .. } = &group.content else { continue };
-        let nested = members.iter().any(|member| {
-            matches!(member, Member::Named(name) if objects.groups.contains_key(name))
-        });
+        let nested = members.iter().any(
+            |member| matches!(member, Member::Named(name) if objects.groups.contains_key(name)),
+        );
         check(
             &format!("group {} ({name})", group.of),
             if nested { "nested groups" } else { "members" },
@@ -51,9 +47,7 @@ pub(super) fn check(
         )?;
     }
     for rule in objects.rules.values() {
-        for (what, members) in
-            [("sources", &rule.source), ("destinations", &rule.destination)]
-        {
+        for (what, members) in [("sources", &rule.source), ("destinations", &rule.destination)] {
             let ways_out = "split the rule, or name wider own prefixes";
             let object = format!("rule {}", rule.of);
             check(&object, what, members.len(), Panos::MAX_RULE_MEMBERS, ways_out)?;

@@ -90,7 +90,8 @@ mod tests {
     fn nothing_is_lost_and_no_piece_overflows() {
         let all = members(3_000);
         let pieces = pieces(all.clone(), 100);
-        let mut joined: Vec<Member> = pieces.iter().flat_map(|piece| piece.members.clone()).collect();
+        let mut joined: Vec<Member> =
+            pieces.iter().flat_map(|piece| piece.members.clone()).collect();
         joined.sort_unstable();
         assert_eq!(joined, all);
         assert!(pieces.iter().all(|piece| piece.members.len() <= 100));

@@ -152,7 +152,8 @@ impl Objects {
             build.group(group)?;
         }
         let flows = part.flows(Families::Both);
-        let reachable: BTreeSet<&Name> = flows.iter().map(|flow: &Flow<'_>| &flow.rule.name).collect();
+        let reachable: BTreeSet<&Name> =
+            flows.iter().map(|flow: &Flow<'_>| &flow.rule.name).collect();
         for rule in part.rules.iter().filter(|rule| reachable.contains(&rule.name)) {
             build.rule(rule)?;
         }
@@ -189,7 +190,11 @@ impl Build<'_> {
     }
 
     /// The FQDN objects of a group, by name.
-    fn hosts(&mut self, group: &AddressGroup, tag: Option<&str>) -> Result<Vec<String>, RenderError> {
+    fn hosts(
+        &mut self,
+        group: &AddressGroup,
+        tag: Option<&str>,
+    ) -> Result<Vec<String>, RenderError> {
         let mut names = Vec::new();
         for host in group.hosts.iter().filter(|host| !host.is_wildcard()) {
             let name = self.fit(host.as_str(), "");

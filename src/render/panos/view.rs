@@ -173,8 +173,7 @@ fn addresses(addresses: &[Address]) -> Vec<AddressesView<'_>> {
 
 /// Pieces first: a group can only name what is there.
 fn groups(objects: &Objects) -> Vec<GroupView<'_>> {
-    let is_piece =
-        |group: &Group| matches!(group.content, Content::Static { piece: true, .. });
+    let is_piece = |group: &Group| matches!(group.content, Content::Static { piece: true, .. });
     let (pieces, whole): (Vec<_>, Vec<_>) =
         objects.groups.iter().partition(|(_, group)| is_piece(group));
     pieces
