@@ -293,7 +293,8 @@ fn check_dialect(config: &Config, name: &Name, dialect: Dialect<'_>, found: &mut
                 found.push(without_egress(name, "iptables"));
             }
         }
-        Dialect::List(_) | Dialect::Json(_) | Dialect::Panos(_) => {}
+        Dialect::List(_) | Dialect::Json(_) => {}
+        Dialect::Panos(settings) => super::target::check_panos(name, settings, found),
         Dialect::Fortios(settings) => settings.check(name, found),
         Dialect::Azure(settings) => {
             contradictions(name, "azure", settings.contradictions(), found);

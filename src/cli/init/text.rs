@@ -131,13 +131,32 @@ fn target(wishes: &Wishes, index: usize, dialect: DialectName) -> String {
         DialectName::Fortios => "Fortinet FortiOS",
         DialectName::Azure => "Azure route tables and network security groups",
     };
-    let egress = match dialect {
+    let settings = match dialect {
         DialectName::Nftables | DialectName::Iptables if !wishes.egress.is_empty() => {
             format!("egress = {}\n", list(&wishes.egress))
         }
+        DialectName::Panos => {
+            "format = \"set\"   # set | xml | edl (lists that the device fetches)\n".to_owned()
+        }
+        DialectName::Fortios => "\
+format = \"cli\"                # cli | feed (lists that the device fetches)
+version = \"7.4\"               # of the device: 6.4 to 7.6
+first-policy-id = 7000         # ids that nothing else on the device uses: 7000 to 7199
+policy-count = 200
+own-interfaces = [\"port2\"]   # towards the subnets; change both to yours
+internet-interfaces = [\"port1\"]
+"
+        .to_owned(),
+        DialectName::Azure => "\
+format = \"bicep\"              # bicep | arm | terraform | cli
+resource-group = \"rg-network\" # change these to yours; the table and the group must exist
+route-table = \"rt-apim\"
+network-security-group = \"nsg-apim\"
+"
+        .to_owned(),
         _ => String::new(),
     };
-    format!("\n# {what}\n[targets.{name}.{key}]\n{egress}")
+    format!("\n# {what}\n[targets.{name}.{key}]\n{settings}")
 }
 
 fn list<T: Display>(items: &[T]) -> String {
