@@ -218,7 +218,7 @@ impl Delta {
             self.added.groups = std::mem::take(&mut self.replaced);
         } else {
             self.added.addresses.append(&mut self.retagged.addresses);
-            self.added.addresses.sort_unstable_by(|left, right| left.net.cmp(&right.net));
+            self.added.addresses.sort_unstable_by_key(|address| address.net);
             self.added.fqdns.append(&mut self.retagged.fqdns);
         }
         let mut retagged = Context::new();

@@ -42,7 +42,8 @@ struct FqdnView<'o> {
 /// The tags of dynamic groups that an object has.
 #[derive(Serialize)]
 struct Tags<'o> {
-    tags: &'o [String],
+    #[serde(rename = "tags")]
+    names: &'o [String],
     /// ` a b`, to be written behind another.
     tag_text: String,
     /// `<member>a</member><member>b</member>`.
@@ -52,9 +53,9 @@ struct Tags<'o> {
 impl<'o> Tags<'o> {
     fn of(tags: &'o [String]) -> Self {
         Self {
-            tags,
-            tag_text: tags.iter().map(|tag| format!(" {tag}")).collect(),
-            tag_xml: tags.iter().map(|tag| format!("<member>{tag}</member>")).collect(),
+            names: tags,
+            tag_text: tags.iter().flat_map(|tag| [" ", tag.as_str()]).collect(),
+            tag_xml: tags.iter().flat_map(|tag| ["<member>", tag.as_str(), "</member>"]).collect(),
         }
     }
 }
