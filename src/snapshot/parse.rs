@@ -68,13 +68,16 @@ impl Snapshot {
             offset: error.valid_up_to(),
             hint: looks_like(text),
         })?;
-        let mut builder = Builder::new(policy);
+        let mut builder = Builder::new(policy, text);
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let outcome =
             Root(&mut builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = outcome {
             return Err(if let Some(fault) = builder.fault.take() {
-                SnapshotError::Fault { line: error.line(), column: error.column(), fault }
+                let (line, column) = builder
+                    .place
+                    .map_or((error.line(), error.column()), |place| place_in(text, place));
+                SnapshotError::Fault { line, column, fault }
             } else {
                 let hint = looks_like(text.as_bytes());
                 SnapshotError::Malformed { hint, source: bounded(error) }
@@ -82,6 +85,14 @@ impl Snapshot {
         }
         builder.finish().map_err(SnapshotError::Whole)
     }
+}
+
+/// Line and column of an offset, both from 1.
+fn place_in(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line_start =
+        before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (before.split(|byte| *byte == b'\n').count(), before.len() - line_start + 1)
 }
 
 /// serde quotes what it did not expect, however long that is: a message stays one readable line.
@@ -118,12 +129,18 @@ pub(super) struct Builder<'p> {
     pub(super) tags: Vec<ServiceTag>,
     pub(super) v4: Vec<Ipv4Net>,
     pub(super) v6: Vec<Ipv6Net>,
-    /// The rule that was broken, kept beside serde's own error (which has the place).
+    /// The rule that was broken, kept beside serde's own error.
     pub(super) fault: Option<Fault>,
+    /// Where the document begins in memory, to tell the place of a text that is a part of it.
+    pub(super) start: usize,
+    /// The offset of what was refused, where it is known better than serde knows it.
+    pub(super) place: Option<usize>,
+    /// How many prefixes there were before the tag that is being read.
+    pub(super) tag_start: (usize, usize),
 }
 
 impl<'p> Builder<'p> {
-    fn new(policy: &'p Policy) -> Self {
+    fn new(policy: &'p Policy, document: &str) -> Self {
         Self {
             policy,
             cloud: None,
@@ -134,6 +151,9 @@ impl<'p> Builder<'p> {
             v4: Vec::with_capacity(70_000),
             v6: Vec::with_capacity(30_000),
             fault: None,
+            start: document.as_ptr().addr(),
+            place: None,
+            tag_start: (0, 0),
         }
     }
 
@@ -142,6 +162,23 @@ impl<'p> Builder<'p> {
         let error = E::custom("rule broken");
         self.fault = Some(fault);
         error
+    }
+
+    /// Remembers where in the document the refused text stands.
+    pub(super) fn refused_at(&mut self, text: &str) {
+        self.place = text.as_ptr().addr().checked_sub(self.start);
+    }
+
+    /// Marks where the prefixes of the next tag begin.
+    pub(super) fn begin_tag(&mut self) -> (usize, usize) {
+        self.tag_start = (self.v4.len(), self.v6.len());
+        self.tag_start
+    }
+
+    /// Forgets the prefixes of the tag that is being read.
+    pub(super) fn restart_tag(&mut self) {
+        self.v4.truncate(self.tag_start.0);
+        self.v6.truncate(self.tag_start.1);
     }
 
     pub(super) fn add_prefix(&mut self, text: &str) -> Result<(), Fault> {
