@@ -82,8 +82,6 @@ pub struct TargetRecord {
     pub verify: Option<Vec<String>>,
     /// The user's command that makes the firewall use the files, an argument vector.
     pub reload: Option<Vec<String>>,
-    /// Whether its failure leaves the others alone.
-    pub isolated: bool,
     /// Longest time that one of its commands may take, in seconds.
     pub time_limit: u64,
 }
@@ -231,7 +229,6 @@ impl Request {
                 install,
                 verify: target.verify.clone(),
                 reload: target.reload.clone(),
-                isolated: target.isolated,
                 time_limit: target.time_limit,
             };
             targets.insert(name.clone(), record);

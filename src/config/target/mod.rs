@@ -53,9 +53,6 @@ pub struct Target {
     /// A command that makes a firewall use the files (a reload, a push script): absolute path and arguments; `{path}`
     /// stands for the folder of the files.
     pub reload: Option<Vec<String>>,
-    /// Whether a failure of this target leaves the others alone. Default: false, all or none.
-    #[serde(default)]
-    pub isolated: bool,
     /// Longest time that one command may take, in seconds. Default: 60.
     #[serde(default = "Target::default_time_limit")]
     pub time_limit: u64,
