@@ -2,6 +2,7 @@
 //!
 //! Needs root (for network namespaces) and nft, iptables, ipset; what is not there is said and left out.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
 mod common;
 
