@@ -158,3 +158,27 @@ fn the_shape_of_the_api_has_the_same_digest() {
         assert_eq!(number(&file), number(&api));
     }
 }
+
+#[test]
+fn escapes_in_prefixes_are_json_too() {
+    let plain = include_str!("../src/snapshot/example.json");
+    let policy = Policy::default();
+    let expected = Snapshot::parse(plain.as_bytes(), &policy).unwrap().digest();
+    let escaped = plain
+        .replace("192.0.2.0/26", "192.0.2.0\\/26")
+        .replace("2001:db8:f::/48", "\\u0032001:db8:f::/48");
+    assert_ne!(escaped, plain);
+    assert_eq!(Snapshot::parse(escaped.as_bytes(), &policy).unwrap().digest(), expected);
+    for wrong in [
+        "\"192.0.2.0/26\\\"\"",
+        "\"\\\\192.0.2.0/26\"",
+        "7",
+        "null",
+        "[\"192.0.2.0/26\"]",
+        "{\"a\": \"192.0.2.0/26\"}",
+    ] {
+        let text = plain.replace("\"192.0.2.0/26\"", wrong);
+        assert_ne!(text, plain);
+        assert!(Snapshot::parse(text.as_bytes(), &policy).is_err(), "{wrong}");
+    }
+}

@@ -88,21 +88,34 @@ pub fn parse_net_or_address(text: &str) -> Result<IpNet, PrefixError> {
 /// Reads a canonical IPv4 prefix; `None` for anything else.
 pub fn parse_v4(text: &[u8]) -> Option<Ipv4Net> {
     let mut address = 0_u32;
-    let mut rest = text;
-    for end in *b".../" {
-        let (octet, after) = number(rest)?;
-        let (&found, after) = after.split_first()?;
-        if found != end {
-            return None;
+    let mut number = 0_u32;
+    let mut digits = 0;
+    let mut separators = 0;
+    // One pass, one look at each byte: a publication has 70,000 of these.
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // A number has at most three digits, and none behind a leading zero.
+            if digits == 3 || (digits == 1 && number == 0) {
+                return None;
+            }
+            number = number * 10 + u32::from(digit);
+            digits += 1;
+        } else {
+            let expected = if separators < 3 { b'.' } else { b'/' };
+            if byte != expected || separators == 4 || digits == 0 || number > 255 {
+                return None;
+            }
+            address = address << 8 | number;
+            separators += 1;
+            number = 0;
+            digits = 0;
         }
-        address = address << 8 | u32::from(octet);
-        rest = after;
     }
-    let (length, rest) = number(rest)?;
-    if !rest.is_empty() {
+    if separators != 4 || digits == 0 {
         return None;
     }
-    let prefix = Ipv4Net::new(Ipv4Addr::from_bits(address), length).ok()?;
+    let prefix = Ipv4Net::new(Ipv4Addr::from_bits(address), u8::try_from(number).ok()?).ok()?;
     (address & prefix.hostmask().to_bits() == 0).then_some(prefix)
 }
 

@@ -23,7 +23,7 @@ pub(super) const OUTCOME_FORMAT: &str = "tagwall-outcome/1";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`].
+    /// `tagwall-manifest/1`.
     pub format: String,
     /// The generation's number.
     pub generation: u64,
@@ -151,7 +151,7 @@ impl ChangeSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// [`OUTCOME_FORMAT`].
+    /// `tagwall-outcome/1`.
     pub format: String,
     /// The generation.
     pub generation: u64,

@@ -274,6 +274,9 @@ impl<'de> DeserializeSeed<'de> for Prefixes<'_, '_, '_> {
         for text in texts {
             let Some(text) = text else { return slowly(builder, name, list) };
             if let Err(fault) = builder.add_prefix(text) {
+                if text.contains('\\') {
+                    return slowly(builder, name, list);
+                }
                 builder.refused_at(text);
                 return Err(builder.refuse(fault.in_tag(name)));
             }
@@ -303,15 +306,18 @@ fn slowly<E: serde::de::Error>(
     Ok(())
 }
 
-/// The texts of a list that is known to be JSON; `None` for an element that is not a text without escapes.
+/// The texts of a list that is known to be JSON; `None` for an element that is not a text. A text with escapes is given as it
+/// stands, or cut at an escaped quote: it has a backslash, which no prefix has.
 struct PlainTexts<'d> {
     rest: &'d str,
+    /// What stood between the last two texts: nearly always the same.
+    between: &'d str,
 }
 
 impl<'d> PlainTexts<'d> {
     fn of(list: &'d str) -> Option<Self> {
         let inside = list.strip_prefix('[')?.strip_suffix(']')?;
-        Some(Self { rest: inside })
+        Some(Self { rest: inside, between: "" })
     }
 }
 
@@ -319,21 +325,20 @@ impl<'d> Iterator for PlainTexts<'d> {
     type Item = Option<&'d str>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let bytes = self.rest.as_bytes();
-        let between = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',');
-        let start = bytes.iter().position(|byte| !between(byte))?;
-        let text = self.rest[start..].strip_prefix('"');
-        let end = text.and_then(|text| text.bytes().position(|byte| matches!(byte, b'"' | b'\\')));
-        match (text, end) {
-            (Some(text), Some(end)) if text.as_bytes()[end] == b'"' => {
-                self.rest = &text[end + 1..];
-                Some(Some(&text[..end]))
-            }
-            _ => {
-                self.rest = "";
-                Some(None)
-            }
+        let space = |byte: u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',');
+        let Some((between, behind)) = self.rest.split_once('"') else {
+            let rest = std::mem::take(&mut self.rest);
+            return (!rest.bytes().all(space)).then_some(None);
+        };
+        if between != self.between && !between.bytes().all(space) {
+            self.rest = "";
+            return Some(None);
         }
+        self.between = between;
+        // A text that was not closed would be no JSON.
+        let (text, rest) = behind.split_once('"')?;
+        self.rest = rest;
+        Some(Some(text))
     }
 }
 
@@ -349,8 +354,9 @@ mod tests {
     fn plain_texts_are_taken_and_everything_else_is_left() {
         assert_eq!(texts("[]"), Some(vec![]));
         assert_eq!(texts("[ \"a\" ,\n\t\"b\"]"), Some(vec!["a", "b"]));
-        for other in ["[1]", "[\"a\", null]", "[\"a\\/b\"]", "[[\"a\"]]", "{}", "null", "\"a\""] {
+        for other in ["[1]", "[\"a\", null]", "[null, \"a\"]", "[[\"a\"]]", "{}", "null", "\"a\""] {
             assert_eq!(texts(other), None, "{other}");
         }
+        assert!(texts("[\"a\\\"b\"]").is_none_or(|texts| texts[0].contains('\\')));
     }
 }
