@@ -201,6 +201,33 @@ fn a_command_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_first_publication_that_fails_leaves_the_kernel_as_it_was() {
+    let failing = "[targets.zlate]\nreload = [\"/bin/false\"]\n[targets.zlate.list]\n";
+    let Some(host) = Host::new(&["nft", "iptables", "ipset"], &(nftables("") + failing)) else {
+        return;
+    };
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), "");
+    assert!(!host.path("state/current").exists());
+    // A table that had the name before is put back.
+    host.namespace.run(&["nft", "add", "table", "inet", "tagwall"], b"");
+    host.namespace.run(&["nft", "add", "chain", "inet", "tagwall", "theirs"], b"");
+    let before = host.rules();
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), before);
+    host.namespace.run(&["nft", "delete", "table", "inet", "tagwall"], b"");
+    // The same for a target that joins later.
+    let old = "[targets.old]\napply = \"automatic\"\n[targets.old.iptables]\n";
+    host.configure(&(GROUPS.to_owned() + old));
+    host.expect(0, &["render"]);
+    let before = host.rules();
+    host.configure(&(nftables("") + old + failing));
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), before);
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
 fn what_the_firewalls_parser_refuses_is_never_visible() {
     let Some(host) = Host::new(&["nft"], &nftables("")) else { return };
     host.expect(0, &["render"]);

@@ -223,6 +223,15 @@ impl Store {
         Ok(path)
     }
 
+    /// A file that [`Store::keep`] kept.
+    pub(super) fn kept(&self, number: u64, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
+        match files::read_bounded(&self.path(number).join("archive").join(name), MAX_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Removes a generation.
     pub(super) fn discard(&self, number: u64) -> Result<(), PublishError> {
         // Renamed first: a generation that is half removed must not look like one.

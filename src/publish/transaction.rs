@@ -269,7 +269,7 @@ impl Publisher {
                 .save()
                 .map_err(|error| step(name, "save", error, "nothing was changed"))?;
             if let Some(text) = saved {
-                self.store.keep(manifest.generation, &format!("{name}.before"), &text)?;
+                self.store.keep(manifest.generation, &before_name(name), &text)?;
             }
         }
         Ok(())
@@ -367,14 +367,7 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<PublishError, PublishError> {
         self.store.switch(before)?;
-        let undone = match before {
-            Some(before) => {
-                let old = self.store.read(before)?;
-                let rules = self.store.rule_set(before)?;
-                self.bring_in_force(&old.manifest, &rules, changed).map(|_| ())
-            }
-            None => Ok(()),
-        };
+        let undone = self.undo(manifest, before, changed);
         let message = match &undone {
             Ok(()) => failure.to_string(),
             Err(second) => format!("{failure}; and taking it back failed too: {second}"),
@@ -393,6 +386,38 @@ impl Publisher {
                 Ok(PublishError::Step { target, step, source, aftermath: message })
             }
             (_, failure) => Ok(failure),
+        }
+    }
+
+    /// Brings the generation before back into force, and takes targets out of the kernel that it did not have.
+    fn undo(
+        &self,
+        manifest: &Manifest,
+        before: Option<u64>,
+        changed: &[Name],
+    ) -> Result<(), PublishError> {
+        let old = before.map(|number| self.store.read(number)).transpose()?;
+        for (name, record) in records(manifest, changed) {
+            let had = old.as_ref().and_then(|old| old.manifest.targets.get(name));
+            let Some(kernel) = &record.kernel else { continue };
+            if had.is_some_and(|had| had.kernel.is_some()) {
+                continue;
+            }
+            let firewall = Firewall::new(kernel, Duration::from_secs(record.time_limit));
+            // A target whose turn never came has nothing in the kernel to take out.
+            if firewall.is_loaded(&self.store.path(manifest.generation).join(name.as_str())) {
+                let saved = self.store.kept(manifest.generation, &before_name(name))?;
+                firewall
+                    .undo(saved)
+                    .map_err(|error| step(name, "undo", error, "it may still be in the kernel"))?;
+            }
+        }
+        match old {
+            Some(old) => {
+                let rules = self.store.rule_set(old.manifest.generation)?;
+                self.bring_in_force(&old.manifest, &rules, changed).map(drop)
+            }
+            None => Ok(()),
         }
     }
 
@@ -488,6 +513,11 @@ fn step(
         source: source.into(),
         aftermath: aftermath.to_owned(),
     }
+}
+
+/// The file that keeps what the kernel had before a target's first load.
+fn before_name(target: &Name) -> String {
+    format!("{target}.before")
 }
 
 /// The targets whose record differs from the generation before.

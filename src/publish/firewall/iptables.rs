@@ -81,6 +81,14 @@ pub(super) fn save(firewall: &Firewall<'_>) -> Result<Option<Vec<u8>>, FirewallE
     Ok(Some(text))
 }
 
+/// Empties the chain that the host jumps to: its packets pass on to the host's rules. Sets stay, unused.
+pub(super) fn undo(firewall: &Firewall<'_>, rules: &IptablesKernel) -> Result<(), FirewallError> {
+    for program in ["iptables", "ip6tables"] {
+        firewall.command(program)?.args(["-w", "5", "-F", &rules.chain]).run()?;
+    }
+    Ok(())
+}
+
 /// The name of what was read, and the fingerprint of its rules.
 pub(super) fn read_back(
     firewall: &Firewall<'_>,

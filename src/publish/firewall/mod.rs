@@ -115,6 +115,21 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// Whether the kernel has objects of the target, whatever their content.
+    pub(super) fn is_loaded(&self, folder: &Path) -> bool {
+        let missing =
+            |error: &FirewallError| matches!(error, FirewallError::Difference(Drift::Missing(_)));
+        !self.read_back(folder, &RuleSet::default(), None).is_err_and(|error| missing(&error))
+    }
+
+    /// Takes out of the kernel what a first load put there, and puts back what was saved before it.
+    pub(super) fn undo(&self, saved: Option<Vec<u8>>) -> Result<(), FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(table) => nftables::undo(self, table, saved),
+            Kernel::Iptables(rules) => iptables::undo(self, rules),
+        }
+    }
+
     /// Compares the kernel with what is meant; returns the fingerprint of its rules. With an earlier fingerprint, the rules
     /// are compared with that.
     pub(super) fn read_back(

@@ -45,6 +45,26 @@ pub(super) fn save(
     }
 }
 
+/// An own table is deleted (and what had its name before is loaded again); in a host's table our chains are emptied, so that
+/// what jumps to them passes on to the host's rules.
+pub(super) fn undo(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    saved: Option<Vec<u8>>,
+) -> Result<(), FirewallError> {
+    let (family, name) = (&table.family, &table.table);
+    if !table.own {
+        for chain in &table.chains {
+            firewall.command("nft")?.args(["flush", "chain", family, name, chain]).run()?;
+        }
+        return Ok(());
+    }
+    let mut text = format!("table {family} {name}\ndelete table {family} {name}\n").into_bytes();
+    text.extend(saved.unwrap_or_default());
+    firewall.command("nft")?.args(["-f", "-"]).stdin(text).run()?;
+    Ok(())
+}
+
 /// The name of what was read, and the fingerprint of its rules.
 pub(super) fn read_back(
     firewall: &Firewall<'_>,
