@@ -41,6 +41,8 @@ macro_rules! text_type {
     };
 }
 
+pub(in crate::config) use text_type;
+
 /// The name of a group, rule, target or profile: a letter, then letters, digits, `-` and `_`; 63 at most.
 ///
 /// Two names that differ only in case are the same: devices and file systems may not tell them apart.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::NamePrefix;
 use crate::config::Region;
+use crate::config::names::text_type;
 
 /// Azure route tables and network security groups.
 #[derive(Debug, Clone, Deserialize)]
@@ -229,38 +230,12 @@ pub enum RouteTags {
     Prefixes,
 }
 
-/// Derives the serde and text forms of a newtype over `Box<str>` from its `FromStr`.
-macro_rules! azure_text {
-    ($type:ident) => {
-        impl $type {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $type {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-    };
-}
-
 /// A resource group's name: letters, digits, `.`, `-`, `_` and parentheses, no `.` at the end; 90 at most.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ResourceGroupName(Box<str>);
 
-azure_text!(ResourceGroupName);
+text_type!(ResourceGroupName);
 
 impl FromStr for ResourceGroupName {
     type Err = String;
@@ -285,7 +260,7 @@ impl FromStr for ResourceGroupName {
 #[serde(try_from = "String")]
 pub struct ResourceName(Box<str>);
 
-azure_text!(ResourceName);
+text_type!(ResourceName);
 
 impl FromStr for ResourceName {
     type Err = String;
@@ -311,7 +286,7 @@ impl FromStr for ResourceName {
 #[serde(try_from = "String")]
 pub struct SubscriptionId(Box<str>);
 
-azure_text!(SubscriptionId);
+text_type!(SubscriptionId);
 
 impl FromStr for SubscriptionId {
     type Err = String;
