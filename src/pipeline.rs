@@ -3,9 +3,11 @@
 //! Pure: no clock, no files, no network. The same publications, configuration, templates and previous rule set give the
 //! same bytes on every host.
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, Name};
+use crate::guard::{self, Belief, Judgement, Offers};
 use crate::intent::Intent;
 use crate::render::{self, Artifact, RenderError, Templates};
 use crate::ruleset::RuleSet;
@@ -32,7 +34,32 @@ pub enum PlanError {
     Render(#[from] RenderError),
 }
 
-/// Selects, builds and renders. `wanted` narrows the targets; empty means all.
+/// Everything that decides what is in force next.
+#[derive(Debug)]
+pub struct Inputs<'i> {
+    /// What the user asks for.
+    pub config: &'i Config,
+    /// The templates of the targets.
+    pub templates: &'i Templates,
+    /// What is believed so far.
+    pub belief: &'i Belief,
+    /// The newest publication of each cloud.
+    pub offers: &'i Offers,
+    /// The rule set in force.
+    pub previous: Option<&'i RuleSet>,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// The whole way, as the agent walks it: judges, then selects from what is believed, builds and renders.
+pub fn judged(inputs: &Inputs<'_>) -> Result<(Judgement, Plan), PlanError> {
+    let Inputs { config, templates, belief, offers, previous, now } = *inputs;
+    let judgement = guard::judge(config, &Intent::of(config), belief, offers, now);
+    let plan = plan(config, judgement.belief.publications(), templates, previous, &[])?;
+    Ok((judgement, plan))
+}
+
+/// Selects, builds and renders what is published, without a judgement. `wanted` narrows the targets; empty means all.
 pub fn plan(
     config: &Config,
     publications: &Publications,

@@ -5,20 +5,34 @@
 //! by `check.rs`. A [`Config`] that [`Config::load`] returned is sound in itself; whether its tags exist is known
 //! only when a publication is at hand.
 
+mod agent;
 mod apim;
 mod check;
 mod diagnostic;
+mod dns;
+mod feed;
 mod group;
+mod guard;
 mod names;
 mod network;
+mod notify;
+mod publishing;
+mod serve;
 mod service;
 mod target;
 
+pub use agent::*;
 pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
 pub use diagnostic::{ConfigError, Diagnostic, Problem, nearest};
+pub use dns::*;
+pub use feed::*;
 pub use group::{Direction, Endpoint, Exclusion, Group, Rule, TagSelector};
+pub use guard::*;
 pub use names::{Comment, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
+pub use notify::*;
+pub use publishing::*;
+pub use serve::*;
 pub use service::{Ports, Protocol, Service, normalise};
 pub use target::*;
 
@@ -69,6 +83,26 @@ pub struct Config {
     /// Targets.
     #[serde(default)]
     pub targets: BTreeMap<Name, toml::Spanned<Target>>,
+    /// Feeds.
+    #[serde(default)]
+    pub feeds: BTreeMap<Name, toml::Spanned<Feed>>,
+    /// The agent.
+    #[serde(default)]
+    pub agent: AgentSettings,
+    /// The guard.
+    #[serde(default)]
+    pub guard: GuardSettings,
+    /// Hostnames.
+    #[serde(default)]
+    pub dns: Dns,
+    /// The server; none when the table is absent.
+    pub serve: Option<ServeSettings>,
+    /// Notifications.
+    #[serde(default)]
+    pub notify: BTreeMap<Name, toml::Spanned<Notify>>,
+    /// Generations.
+    #[serde(default)]
+    pub publish: Publishing,
     #[serde(skip)]
     source: Option<Arc<Source>>,
 }
