@@ -109,8 +109,9 @@ fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<FeedError>() {
         return Some(match error {
             FeedError::Read { source: FileError::TooLarge { .. }, .. }
-            | FeedError::Refused { .. } => Exit::Refused,
-            FeedError::Read { .. } => Exit::System,
+            | FeedError::Refused { .. }
+            | FeedError::WrongCloud { .. } => Exit::Refused,
+            _ => Exit::System,
         });
     }
     if let Some(error) = cause.downcast_ref::<PublishError>() {

@@ -24,6 +24,15 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    for (name, feed) in &config.feeds {
+        let before = found.len();
+        feed.get_ref().check(name, config, &mut found);
+        for diagnostic in &mut found[before..] {
+            if diagnostic.span.is_none() {
+                diagnostic.span = Some(feed.span());
+            }
+        }
+    }
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),

@@ -16,10 +16,12 @@ mod guard;
 mod names;
 mod network;
 mod notify;
+mod period;
 mod publishing;
 mod serve;
 mod service;
 mod target;
+mod web;
 
 pub use agent::*;
 pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
@@ -31,10 +33,12 @@ pub use guard::*;
 pub use names::{Comment, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
 pub use notify::*;
+pub use period::Period;
 pub use publishing::*;
 pub use serve::*;
 pub use service::{Ports, Protocol, Service, normalise};
 pub use target::*;
+pub use web::*;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
