@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::config::Name;
 use crate::guard::Belief;
 use crate::pipeline::PlanError;
-use crate::publish::{Drift, PublishError, Publisher, Retention};
+use crate::publish::{Companion, Drift, PublishError, Publisher, Retention};
 use crate::render::RenderError;
 use crate::state::{Memory, Pause, Pin, StateError};
 
@@ -52,7 +52,6 @@ pub struct Operator {
     publisher: Publisher,
     memory: Memory,
     belief: Belief,
-    retention: Retention,
 }
 
 /// What `resume` ended.
@@ -70,7 +69,7 @@ impl Operator {
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
-        Ok(Self { publisher, memory, belief: Belief::default(), retention: Retention::default() })
+        Ok(Self { publisher, memory, belief: Belief::default() })
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -100,10 +99,13 @@ impl Operator {
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
     pub fn rollback(&mut self, to: Option<u64>, now: Timestamp) -> Result<u64, OperateError> {
-        let generation = self.publisher.rollback(to, now, self.retention)?;
         let mut memory = self.memory.clone();
-        memory.pin = Some(Pin { generation, since: now });
-        self.remember(memory)?;
+        let pinned = |generation| {
+            memory.pin = Some(Pin { generation, since: now });
+            Ok::<_, OperateError>(vec![companion(&memory)?])
+        };
+        let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
+        self.memory = memory;
         Ok(generation)
     }
 
@@ -129,8 +131,13 @@ impl Operator {
 
     /// What is remembered on disk is what is remembered here, also when writing fails.
     fn remember(&mut self, memory: Memory) -> Result<(), OperateError> {
-        memory.save(self.publisher.store().dir())?;
+        self.publisher.keep(&[companion(&memory)?])?;
         self.memory = memory;
         Ok(())
     }
+}
+
+/// The memory as a file that changes together with a generation.
+fn companion(memory: &Memory) -> Result<Companion, StateError> {
+    Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
 }

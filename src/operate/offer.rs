@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator};
+use super::{OperateError, Operator, companion};
 use crate::config::{Config, Name};
 use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
-use crate::publish::{Drift, Published, Request};
+use crate::publish::{Drift, Published, Request, Retention};
 use crate::render::Templates;
 use crate::snapshot::Publication;
 
@@ -73,15 +73,17 @@ impl Operator {
             })
             .collect();
         let believed = judgement.belief.publications();
-        let request = Request::of(config, plan.rule_set, plan.artifacts, believed, reason, now)?;
-        let published = self.publisher.publish(&request, self.retention)?;
+        let mut request =
+            Request::of(config, plan.rule_set, plan.artifacts, believed, reason, now)?;
+        request.companions.push(companion(&memory)?);
+        let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
+        self.memory = memory;
+        self.belief = judgement.belief;
         // The rules are the same, but somebody may have flushed them.
         let restored = match published {
             Published::Unchanged(_) => self.restore()?,
             Published::Generation(_) => Vec::new(),
         };
-        self.belief = judgement.belief;
-        self.remember(memory)?;
         Ok(Offered { published, warnings, restored, next: judgement.next })
     }
 }
