@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Azure, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
-    Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+    Apim, Azure, Config, Conntrack, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name,
+    NetworkMode, Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
 /// Everything that is wrong, in the order of the tables.
@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    check_agent(config, &mut found);
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
@@ -46,6 +47,25 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
+    let agent = &config.agent;
+    if agent.maximum_delay < agent.quiet_period {
+        found.push(
+            Diagnostic::new(format!(
+                "agent.maximum-delay ({}) is shorter than agent.quiet-period ({})",
+                agent.maximum_delay, agent.quiet_period
+            ))
+            .help("changes wait for the quiet period, and at most for the maximum delay"),
+        );
+    }
+    if agent.socket.as_ref().is_some_and(|path| !path.is_absolute()) {
+        found.push(Diagnostic::new("agent.socket is not an absolute path"));
+    }
+    for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
+        found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
+    }
 }
 
 /// The place of what carries no span of its own, when a line starts with it as it is usually written.
@@ -232,6 +252,20 @@ fn check_rules(config: &Config, found: &mut Vec<Diagnostic>) {
 }
 
 fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<Diagnostic>) {
+    if name.as_str().eq_ignore_ascii_case(Target::RESERVED_NAME) {
+        found.push(
+            Diagnostic::new(format!("no target may be called {name}"))
+                .help("a generation keeps files of its own in a folder of this name"),
+        );
+    }
+    if target.conntrack == Conntrack::Delete && !target.applies() {
+        found.push(
+            Diagnostic::new(format!(
+                "targets.{name}: conntrack = \"delete\" needs apply = \"automatic\""
+            ))
+            .help("connections are deleted where the rules are loaded"),
+        );
+    }
     match target.dialects().as_slice() {
         [] => {
             found.push(Diagnostic::new(format!("targets.{name} has no dialect")).help(format!(

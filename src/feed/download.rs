@@ -193,19 +193,12 @@ fn unescape(text: &str) -> String {
 }
 
 /// The words of a page that name a publication, each whole between its delimiters.
-///
-/// Only as far as a link can be long: a page of one endless word must not take endless time.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let delimiter = |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>()\\`,=".contains(byte);
-    text.match_indices(NAME_START).filter_map(move |(place, _)| {
-        let before = &text.as_bytes()[place.saturating_sub(MAX_LINK)..place];
-        let length = before.iter().rev().position(delimiter).unwrap_or(before.len());
-        let behind = &text.as_bytes()[place..(place + MAX_LINK).min(text.len())];
-        let end = place + behind.iter().position(delimiter).unwrap_or(behind.len());
-        let name = text.get(place..end)?.split(['?', '#']).next()?;
-        date_in_name(name)?;
-        text.get(place - length..end)
-    })
+    let delimiter = |c: char| {
+        c.is_ascii_whitespace()
+            || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')' | '\\' | '`' | ',' | '=')
+    };
+    text.split(delimiter).filter(|word| word.len() <= MAX_LINK && word.contains(NAME_START))
 }
 
 /// A word as a link of the page, with the name of the file it leads to.

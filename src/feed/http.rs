@@ -11,7 +11,7 @@ use reqwest::header::{
 use url::Url;
 
 use super::FeedError;
-use super::source::{Delivery, Step, Terms};
+use super::source::{Found, Step, Terms};
 use crate::config::{Config, Connection, Http, SecretFile, UserName, shown};
 use crate::snapshot::{Digest, Seen, Validators, date_in_name};
 use crate::web::{Answer, Client, Hosts, Request};
@@ -102,7 +102,7 @@ pub(super) async fn document(
     let date = named.and_then(date_in_name);
     let (mut publication, bytes) = terms.read(answer.body, shown(&answer.url)).await?;
     publication.date = publication.date.or(date);
-    Ok(Step::New(Delivery { publication, bytes, seen: now_seen }))
+    Ok(Step::New(Box::new(Found { publication, bytes, seen: now_seen })))
 }
 
 /// Makes a request conditional on what is known.

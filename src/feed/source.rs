@@ -27,7 +27,7 @@ pub enum Look {
     /// There is nothing new.
     Unchanged,
     /// A document that was not found before.
-    Found(Found),
+    Found(Box<Found>),
 }
 
 /// A document that a feed brought.
@@ -64,21 +64,13 @@ enum Way {
     Directory(Folder),
 }
 
-/// What a way brought: bytes, and the publication that they are.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    pub(super) publication: Publication,
-    pub(super) bytes: Vec<u8>,
-    pub(super) seen: Seen,
-}
-
 /// What a way made of a look.
 #[derive(Debug)]
 pub(super) enum Step {
     /// It is the same; how it is recognised from now on.
     Same(Option<Seen>),
     /// It is another.
-    New(Delivery),
+    New(Box<Found>),
 }
 
 impl Source {
@@ -127,9 +119,9 @@ impl Source {
                 self.seen = seen.or(self.seen.take());
                 Ok(Look::Unchanged)
             }
-            Step::New(Delivery { publication, bytes, seen }) => {
-                self.seen = Some(seen.clone());
-                Ok(Look::Found(Found { publication, bytes, seen }))
+            Step::New(found) => {
+                self.seen = Some(found.seen.clone());
+                Ok(Look::Found(found))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, and a pin.
+//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, a pin and a
+//! pause.
 //!
 //! Owns `memory.json` in the state folder. Promises: data of an older publication never replaces that of a newer one, except
 //! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
@@ -30,6 +31,9 @@ pub struct Memory {
     pub rebaselines: Vec<Rebaseline>,
     /// The generation that is kept in force until `resume`.
     pub pin: Option<Pin>,
+    /// The emergency stop, until `resume`.
+    #[serde(default)]
+    pub pause: Option<Pause>,
 }
 
 /// A publication that was taken.
@@ -72,6 +76,18 @@ pub struct Pin {
     pub since: Timestamp,
 }
 
+/// An emergency stop: nothing is published until `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
 /// Why the memory cannot be used, or a publication is not taken.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -109,6 +125,7 @@ impl Default for Memory {
             publications: BTreeMap::new(),
             rebaselines: Vec::new(),
             pin: None,
+            pause: None,
         }
     }
 }
@@ -132,16 +149,17 @@ impl Memory {
         }
     }
 
-    /// Writes the memory durably; a file that is equal is not touched.
-    pub fn save(&self, dir: &Path) -> Result<(), StateError> {
-        let path = dir.join(FILE);
+    /// Name of the file in the state folder.
+    pub const FILE: &'static str = FILE;
+
+    /// The bytes of the file: whoever publishes writes them together with the generation that they belong to.
+    pub fn write(&self) -> Result<Vec<u8>, StateError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|error| StateError::Malformed {
-            path: path.clone(),
+            path: PathBuf::from(FILE),
             reason: error.to_string(),
         })?;
         text.push(b'\n');
-        files::replace(&path, &text)?;
-        Ok(())
+        Ok(text)
     }
 
     /// Refuses a publication that is older than the one in use: by date, else by change number. Equal numbers with other
@@ -238,7 +256,7 @@ mod tests {
         let older = publication(4, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
         memory.rebaseline(&older, "forged number", now());
         memory.judge(&older).unwrap();
-        memory.save(folder.path()).unwrap();
+        files::replace(&folder.path().join(FILE), &memory.write().unwrap()).unwrap();
         let read = Memory::load(folder.path()).unwrap();
         assert_eq!(read, memory);
         assert_eq!(read.rebaselines[0].reason, "forged number");

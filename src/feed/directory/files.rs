@@ -54,7 +54,7 @@ impl Candidate {
     pub(super) fn restless(&self, settle: Duration) -> Option<Duration> {
         // A time in the future says nothing: what is read must be the same before and after, and whole.
         let age = self.stamp.age()?;
-        (age < settle).then(|| settle - age)
+        settle.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
     /// The path to open: of a link, what it leads to, which must lie in the folder.

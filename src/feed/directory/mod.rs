@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 
 use super::FeedError;
-use super::source::{Delivery, Step, Terms};
+use super::source::{Found, Step, Terms};
 use crate::config::{Config, Directory};
 use crate::os;
 use crate::snapshot::{Digest, Publication, Seen, date_in_name};
@@ -134,7 +134,7 @@ impl Folder {
                 if seen.is_none_or(|seen| seen.bytes != bytes) =>
             {
                 let seen = Seen::of(&contents);
-                Ok(Step::New(Delivery { publication, bytes: contents, seen }))
+                Ok(Step::New(Box::new(Found { publication, bytes: contents, seen })))
             }
             // The newest file went away, and an older one that was passed over before is left: no news.
             Some(best) if trouble.is_none() || is_news(&best) => Ok(Step::Same(None)),

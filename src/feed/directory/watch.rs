@@ -117,9 +117,8 @@ async fn listen(mut told: mpsc::Receiver<Told>, settle: Duration, wake: &mpsc::S
         while !moved {
             let quiet = (Instant::now() + settle).min(latest);
             match timeout_at(quiet, told.recv()).await {
-                Err(_) => break,
                 Ok(Some(Told::Changed)) if Instant::now() < latest => {}
-                Ok(Some(Told::Changed)) => break,
+                Err(_) | Ok(Some(Told::Changed)) => break,
                 Ok(Some(Told::Moved) | None) => moved = true,
             }
         }
