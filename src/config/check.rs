@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Azure, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
-    Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+    Apim, Azure, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Hostnames, Name,
+    NetworkMode, Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
 /// Everything that is wrong, in the order of the tables.
@@ -230,7 +230,10 @@ fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<D
                 Target::DIALECTS.map(|dialect| format!("[targets.{name}.{dialect}]")).join(", ")
             )));
         }
-        [one] => check_dialect(config, name, *one, found),
+        [one] => {
+            check_dialect(config, name, *one, found);
+            check_hostnames(name, target.hostnames, one.name(), found);
+        }
         [first, second, ..] => found.push(
             Diagnostic::new(format!(
                 "targets.{name} has two dialects, {} and {}",
@@ -251,6 +254,27 @@ fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<D
     for group in target.groups.iter().flatten().filter(|group| !known(group.get_ref())) {
         let names = config.groups.keys().chain(config.apim.keys()).map(Name::as_str);
         found.push(unknown(&format!("targets.{name}.groups"), "group or profile", group, names));
+    }
+}
+
+fn check_hostnames(
+    name: &Name,
+    hostnames: Option<Hostnames>,
+    dialect: &str,
+    found: &mut Vec<Diagnostic>,
+) {
+    match hostnames {
+        Some(_) if dialect == "azure" => found.push(
+            Diagnostic::new(format!(
+                "targets.{name}: azure writes no groups, so `hostnames` says nothing"
+            ))
+            .help("leave it out"),
+        ),
+        Some(Hostnames::Native) if !Target::NATIVE_HOSTNAMES.contains(&dialect) => found.push(
+            Diagnostic::new(format!("targets.{name}: {dialect} has no objects for hostnames"))
+                .help("leave `hostnames` out: tagwall resolves them for this target"),
+        ),
+        _ => {}
     }
 }
 

@@ -84,6 +84,12 @@ struct GroupEntry<'r> {
     v4: Vec<CidrText>,
     v6: Vec<CidrText>,
     hosts: Cow<'r, [HostName]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolved_v4: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolved_v6: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    unresolved: Cow<'r, [HostName]>,
     profile: Option<Cow<'r, Name>>,
 }
 
@@ -152,6 +158,11 @@ struct SecurityEntry<'r> {
     profile: Cow<'r, Name>,
 }
 
+/// Whether a list can be left out.
+fn is_empty(hosts: &Cow<'_, [HostName]>) -> bool {
+    hosts.is_empty()
+}
+
 fn texts(set: &PrefixSet) -> Vec<CidrText> {
     set.iter().map(|prefix| CidrText(Network(prefix))).collect()
 }
@@ -200,6 +211,9 @@ fn group_entry(group: &AddressGroup) -> GroupEntry<'_> {
         v4: texts(&group.prefixes.only_v4()),
         v6: texts(&group.prefixes.only_v6()),
         hosts: Cow::Borrowed(&group.hosts),
+        resolved_v4: texts(&group.resolved.only_v4()),
+        resolved_v6: texts(&group.resolved.only_v6()),
+        unresolved: Cow::Borrowed(&group.unresolved),
         profile: group.profile.as_ref().map(Cow::Borrowed),
     }
 }
@@ -289,6 +303,8 @@ pub fn read(bytes: &[u8]) -> Result<RuleSet, DocumentError> {
             tags: group.tags.into_owned(),
             prefixes: set(&group.v4).union(&set(&group.v6)),
             hosts: group.hosts.into_owned(),
+            resolved: set(&group.resolved_v4).union(&set(&group.resolved_v6)),
+            unresolved: group.unresolved.into_owned(),
             profile: group.profile.map(Cow::into_owned),
         })
         .collect();
