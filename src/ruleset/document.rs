@@ -88,8 +88,8 @@ struct GroupEntry<'r> {
     resolved_v4: Vec<CidrText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resolved_v6: Vec<CidrText>,
-    #[serde(default, skip_serializing_if = "is_empty")]
-    unresolved: Cow<'r, [HostName]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unresolved: Vec<Cow<'r, HostName>>,
     profile: Option<Cow<'r, Name>>,
 }
 
@@ -158,11 +158,6 @@ struct SecurityEntry<'r> {
     profile: Cow<'r, Name>,
 }
 
-/// Whether a list can be left out.
-fn is_empty(hosts: &Cow<'_, [HostName]>) -> bool {
-    hosts.is_empty()
-}
-
 fn texts(set: &PrefixSet) -> Vec<CidrText> {
     set.iter().map(|prefix| CidrText(Network(prefix))).collect()
 }
@@ -213,7 +208,7 @@ fn group_entry(group: &AddressGroup) -> GroupEntry<'_> {
         hosts: Cow::Borrowed(&group.hosts),
         resolved_v4: texts(&group.resolved.only_v4()),
         resolved_v6: texts(&group.resolved.only_v6()),
-        unresolved: Cow::Borrowed(&group.unresolved),
+        unresolved: group.unresolved.iter().map(Cow::Borrowed).collect(),
         profile: group.profile.as_ref().map(Cow::Borrowed),
     }
 }
@@ -304,7 +299,7 @@ pub fn read(bytes: &[u8]) -> Result<RuleSet, DocumentError> {
             prefixes: set(&group.v4).union(&set(&group.v6)),
             hosts: group.hosts.into_owned(),
             resolved: set(&group.resolved_v4).union(&set(&group.resolved_v6)),
-            unresolved: group.unresolved.into_owned(),
+            unresolved: group.unresolved.into_iter().map(Cow::into_owned).collect(),
             profile: group.profile.map(Cow::into_owned),
         })
         .collect();
