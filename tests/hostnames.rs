@@ -1,4 +1,6 @@
 //! Hostnames in the files of every dialect: resolved for those that match addresses, as objects for those that have them.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::panic, reason = "a test may fail by panicking")]
 
 use tagwall::config::{Config, HostName, Name};
 use tagwall::pipeline::{self, Plan};
