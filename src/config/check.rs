@@ -24,6 +24,14 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    if let Some(serve) = &config.serve {
+        let span = line_that_starts(config, "[serve");
+        for (message, help) in serve.contradictions() {
+            let mut diagnostic = Diagnostic::new(message).help(help);
+            diagnostic.span.clone_from(&span);
+            found.push(diagnostic);
+        }
+    }
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
