@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     check_agent(config, &mut found);
+    check_serve(config, &mut found);
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
@@ -69,6 +70,16 @@ fn line_that_starts(config: &Config, with: &str) -> Option<std::ops::Range<usize
         start += line.len();
     }
     None
+}
+
+fn check_serve(config: &Config, found: &mut Vec<Diagnostic>) {
+    let Some(serve) = &config.serve else { return };
+    let span = line_that_starts(config, "[serve");
+    for (message, help) in serve.contradictions() {
+        let mut diagnostic = Diagnostic::new(message).help(help);
+        diagnostic.span.clone_from(&span);
+        found.push(diagnostic);
+    }
 }
 
 fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
