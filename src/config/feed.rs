@@ -103,9 +103,9 @@ pub struct Discovery {
     /// Any region of the cloud: the answer holds every region.
     pub location: Region,
     /// An application with a secret.
-    pub client_secret: Option<ClientSecret>,
+    pub client_secret: Option<AppSecret>,
     /// An application with a certificate.
-    pub client_certificate: Option<ClientCertificate>,
+    pub client_certificate: Option<AppCertificate>,
     /// The managed identity of this virtual machine in Azure.
     pub managed_identity: Option<ManagedIdentity>,
     /// The identity of this host in Azure Arc.
@@ -119,7 +119,7 @@ pub struct Discovery {
 /// An application of Entra ID that proves itself with a secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClientSecret {
+pub struct AppSecret {
     /// The directory.
     pub tenant: Tenant,
     /// The application.
@@ -133,7 +133,7 @@ pub struct ClientSecret {
 /// An application of Entra ID that proves itself with a certificate.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClientCertificate {
+pub struct AppCertificate {
     /// The directory.
     pub tenant: Tenant,
     /// The application.
@@ -168,9 +168,9 @@ pub struct ArcHost {
 #[derive(Debug, Clone, Copy)]
 pub enum Identity<'f> {
     /// An application with a secret.
-    Secret(&'f ClientSecret),
+    Secret(&'f AppSecret),
     /// An application with a certificate.
-    Certificate(&'f ClientCertificate),
+    Certificate(&'f AppCertificate),
     /// The managed identity of this virtual machine.
     Machine(&'f ManagedIdentity),
     /// The identity of this host in Azure Arc.
