@@ -6,6 +6,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 
 use super::config_error;
+pub(super) use crate::os::printable::grouped;
 
 /// Writes to stdout and stderr; colours only where a terminal shows them and `NO_COLOR` does not forbid them.
 #[derive(Debug)]
@@ -74,19 +75,6 @@ impl Printer {
         }
         self.note(&format!("{ERROR}error{ERROR:#}: {text}"));
     }
-}
-
-/// A number with separators between thousands: `4,096`.
-pub(super) fn grouped(number: impl std::fmt::Display) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// IPv6 space in a form that people can compare: whole /64 networks where there are any.
