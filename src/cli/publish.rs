@@ -9,9 +9,9 @@ use super::printer::Printer;
 use super::{Cli, Exit, UsageError};
 use crate::config::Config;
 use crate::pipeline::Plan;
-use crate::publish::{Published, Publisher, Request, Retention};
+use crate::publish::{Companion, Published, Publisher, Request, Retention};
 use crate::selection::Publications;
-use crate::state::{Memory, Pin};
+use crate::state::{Memory, Pin, StateError};
 
 /// Options of `rollback`.
 #[derive(Debug, Args)]
@@ -79,15 +79,16 @@ pub(super) fn publish(
             printer.warning(&format!("target {}: {warning}", artifact.target));
         }
     }
-    let request = Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
-    let outcome = publisher.publish(&request, Retention::default())?;
+    let mut request =
+        Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+    request.companions.push(companion(&memory)?);
+    let outcome = publisher.publish(&request, Retention::from(&config.publish))?;
     if matches!(outcome, Published::Unchanged(_)) {
         // The rules are the same, but somebody may have flushed them.
         for (target, drift) in publisher.restore()? {
             printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
         }
     }
-    memory.save(&cli.state_dir)?;
     publisher.close();
     let (result, generation) = match outcome {
         Published::Unchanged(number) => ("unchanged", number),
@@ -116,9 +117,11 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
     let publisher = Publisher::open(&cli.state_dir, "tagwall rollback")?;
     report_mended(&publisher, printer);
     let mut memory = Memory::load(&cli.state_dir)?;
-    let generation = publisher.rollback(args.generation, now, Retention::default())?;
-    memory.pin = Some(Pin { generation, since: now });
-    memory.save(&cli.state_dir)?;
+    let pinned = |generation| {
+        memory.pin = Some(Pin { generation, since: now });
+        anyhow::Ok(vec![companion(&memory)?])
+    };
+    let generation = publisher.rollback(args.generation, now, Retention::default(), pinned)?;
     publisher.close();
     if args.json {
         let report = Report {
@@ -145,10 +148,15 @@ pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Some(pin) => format!("generation {} is pinned no longer\n", pin.generation),
         None => "nothing is pinned\n".to_owned(),
     };
-    memory.save(&cli.state_dir)?;
+    publisher.keep(&[companion(&memory)?])?;
     publisher.close();
     printer.out(&text)?;
     Ok(Exit::Ok)
+}
+
+/// The memory as it is committed together with a generation.
+fn companion(memory: &Memory) -> Result<Companion, StateError> {
+    Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
 }
 
 /// The time to the second: finer says nothing to a reader.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Azure, Config, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name, NetworkMode,
-    Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+    Apim, Azure, Config, Conntrack, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name,
+    NetworkMode, Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
 /// Everything that is wrong, in the order of the tables.
@@ -242,6 +242,20 @@ fn check_rules(config: &Config, found: &mut Vec<Diagnostic>) {
 }
 
 fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<Diagnostic>) {
+    if name.as_str().eq_ignore_ascii_case(Target::RESERVED_NAME) {
+        found.push(
+            Diagnostic::new(format!("no target may be called {name}"))
+                .help("a generation keeps files of its own in a folder of this name"),
+        );
+    }
+    if target.conntrack == Conntrack::Delete && !target.applies() {
+        found.push(
+            Diagnostic::new(format!(
+                "targets.{name}: conntrack = \"delete\" needs apply = \"automatic\""
+            ))
+            .help("connections are deleted where the rules are loaded"),
+        );
+    }
     match target.dialects().as_slice() {
         [] => {
             found.push(Diagnostic::new(format!("targets.{name} has no dialect")).help(format!(

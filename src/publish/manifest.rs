@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Name};
+use super::companions::Companion;
+use crate::config::{Config, Conntrack, Name, OnDrift};
 use crate::render::{self, Artifact, Kernel, RenderError};
 use crate::ruleset::{Difference, RuleSet};
 use crate::selection::Publications;
@@ -45,6 +46,16 @@ pub struct Manifest {
     pub targets: BTreeMap<Name, TargetRecord>,
     /// What changed against the generation before.
     pub summary: ChangeSummary,
+    /// Whether only addresses of hostnames differ from the generation before.
+    #[serde(default)]
+    pub small: bool,
+}
+
+impl Manifest {
+    /// Whether a request, whose rule set has this digest, asks for what this generation is.
+    pub(super) fn is_met_by(&self, request: &Request, rule_set: Digest) -> bool {
+        self.targets == request.targets && self.rule_set == rule_set
+    }
 }
 
 /// A publication as a manifest names it.
@@ -84,6 +95,15 @@ pub struct TargetRecord {
     pub reload: Option<Vec<String>>,
     /// Longest time that one of its commands may take, in seconds.
     pub time_limit: u64,
+    /// Whether its failure leaves the other targets alone.
+    #[serde(default)]
+    pub isolated: bool,
+    /// What becomes of connections to ranges that left.
+    #[serde(default)]
+    pub conntrack: Conntrack,
+    /// What is done about foreign changes.
+    #[serde(default)]
+    pub on_drift: OnDrift,
 }
 
 /// One file of a target.
@@ -193,6 +213,11 @@ pub struct Request {
     pub reason: String,
     /// When.
     pub now: Timestamp,
+    /// Whether only addresses of hostnames differ from what is in force: such generations are kept briefly, and a rollback
+    /// looks past them.
+    pub small: bool,
+    /// Files of the state folder that change together with the generation, or alone when the rules are the same.
+    pub companions: Vec<Companion>,
 }
 
 impl Request {
@@ -230,6 +255,9 @@ impl Request {
                 verify: target.verify.clone(),
                 reload: target.reload.clone(),
                 time_limit: target.time_limit,
+                isolated: target.isolated,
+                conntrack: target.conntrack,
+                on_drift: target.on_drift.unwrap_or(config.publish.on_drift),
             };
             targets.insert(name.clone(), record);
         }
@@ -244,6 +272,16 @@ impl Request {
             })
             .collect();
         let configuration = config.digest();
-        Ok(Self { rule_set, artifacts, targets, publications, configuration, reason, now })
+        Ok(Self {
+            rule_set,
+            artifacts,
+            targets,
+            publications,
+            configuration,
+            reason,
+            now,
+            small: false,
+            companions: Vec::new(),
+        })
     }
 }

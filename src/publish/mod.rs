@@ -7,12 +7,14 @@
 //!
 //! The transaction: stage → verify → journal → switch → install → apply → read back → record.
 
+mod companions;
 mod firewall;
 mod journal;
 mod manifest;
 mod store;
 mod transaction;
 
+pub use companions::Companion;
 pub use firewall::{Drift, FirewallError};
 pub use manifest::{
     ChangeSummary, FileRecord, Manifest, Outcome, OutcomeResult, PublicationRecord, Request,

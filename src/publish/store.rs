@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Outcome};
-use super::{PublishError, Request};
+use super::{PublishError, Request, companions};
 use crate::os::files;
 use crate::ruleset::{self, RuleSet};
 
@@ -18,6 +18,9 @@ const MANIFEST: &str = "manifest.json";
 const OUTCOME: &str = "outcome.json";
 const RULE_SET: &str = "ruleset.json";
 const STAGING: &str = ".staging";
+/// What is kept beside a generation's files: the kernel before, derived updates, companions that wait.
+const ARCHIVE: &str = "archive";
+const COMPANIONS: &str = "state";
 
 /// The generations in a state folder.
 #[derive(Debug, Clone)]
@@ -43,7 +46,10 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), PublishError> {
     })
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PublishError {
+pub(super) fn failed(
+    what: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> PublishError {
     let path = path.to_owned();
     move |source| PublishError::Io { what, path, source }
 }
@@ -162,6 +168,11 @@ impl Store {
             }
             write_new(&place, &artifact.bytes)?;
         }
+        let archive = staging.join(ARCHIVE);
+        companions::stage(&self.dir, &archive.join(COMPANIONS), &request.companions)?;
+        if archive.exists() {
+            sync_folder(&archive)?;
+        }
         write_new(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?;
         let mut text = serde_json::to_vec_pretty(manifest).map_err(PublishError::Encode)?;
         text.push(b'\n');
@@ -209,6 +220,16 @@ impl Store {
         Ok(())
     }
 
+    /// Brings the companions of a recorded generation to the state folder.
+    pub(super) fn settle(&self, number: u64) -> Result<(), PublishError> {
+        companions::settle(&self.dir, &self.path(number).join(ARCHIVE).join(COMPANIONS))
+    }
+
+    /// Throws away the companions of a generation that was taken back.
+    pub(super) fn forget(&self, number: u64) -> Result<(), PublishError> {
+        remove_tree(&self.path(number).join(ARCHIVE).join(COMPANIONS))
+    }
+
     /// Keeps a file of a generation beside its manifest (the state of the kernel before, a derived update).
     pub(super) fn keep(
         &self,
@@ -216,7 +237,7 @@ impl Store {
         name: &str,
         contents: &[u8],
     ) -> Result<PathBuf, PublishError> {
-        let folder = self.path(number).join("archive");
+        let folder = self.path(number).join(ARCHIVE);
         files::create_dir_all_durable(&folder, 0o755)?;
         let path = folder.join(name);
         files::replace(&path, contents)?;
@@ -225,7 +246,7 @@ impl Store {
 
     /// A file that [`Store::keep`] kept.
     pub(super) fn kept(&self, number: u64, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
-        match files::read_bounded(&self.path(number).join("archive").join(name), MAX_BYTES) {
+        match files::read_bounded(&self.path(number).join(ARCHIVE).join(name), MAX_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
@@ -249,7 +270,7 @@ impl Store {
     }
 }
 
-fn remove_tree(path: &Path) -> Result<(), PublishError> {
+pub(super) fn remove_tree(path: &Path) -> Result<(), PublishError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(failed("remove", path)(error))
@@ -259,7 +280,7 @@ fn remove_tree(path: &Path) -> Result<(), PublishError> {
 }
 
 /// Writes a file that must not exist yet, and syncs it.
-fn write_new(path: &Path, contents: &[u8]) -> Result<(), PublishError> {
+pub(super) fn write_new(path: &Path, contents: &[u8]) -> Result<(), PublishError> {
     use std::io::Write as _;
     let mut file = File::create_new(path).map_err(failed("create", path))?;
     file.write_all(contents).map_err(failed("write", path))?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::PublishError;
+use super::companions::{self, Companion};
 use super::firewall::{self, Drift, Firewall, FirewallError};
 use super::journal::Journal;
 use super::manifest::{
@@ -14,7 +15,7 @@ use super::manifest::{
     TargetRecord,
 };
 use super::store::{Generation, Store};
-use crate::config::Name;
+use crate::config::{Name, Publishing};
 use crate::os::files::{self, Replacement};
 use crate::os::lock::DirLock;
 use crate::ruleset::RuleSet;
@@ -30,11 +31,20 @@ pub struct Retention {
     pub generations: usize,
     /// Whether a younger age in days keeps one too. Default: 90.
     pub days: u32,
+    /// The newest small or failed ones that are kept, whatever their age. Default: 5.
+    pub small: usize,
+}
+
+impl From<&Publishing> for Retention {
+    fn from(settings: &Publishing) -> Self {
+        let Publishing { generations, days, small_generations: small, .. } = *settings;
+        Self { generations, days, small }
+    }
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { generations: 50, days: 90 }
+        Self::from(&Publishing::default())
     }
 }
 
@@ -88,13 +98,12 @@ impl Publisher {
     ) -> Result<Published, PublishError> {
         let before = self.store.current()?;
         let old = before.map(|number| self.store.read(number)).transpose()?;
-        if let Some(old) = &old
-            && old.manifest.targets == request.targets
-            && old.manifest.rule_set == request.rule_set.digest()
-        {
+        let rule_set = request.rule_set.digest();
+        if old.as_ref().is_some_and(|old| old.manifest.is_met_by(request, rule_set)) {
+            companions::replace(self.store.dir(), &request.companions)?;
             return Ok(Published::Unchanged(before));
         }
-        let number = self.store.numbers()?.last().copied().unwrap_or(0) + 1;
+        let number = self.next_number()?;
         self.check_room(request)?;
         let old_rules =
             before.map(|number| self.store.rule_set(number)).transpose()?.unwrap_or_default();
@@ -107,9 +116,10 @@ impl Publisher {
             previous: before,
             configuration: request.configuration,
             publications: request.publications.clone(),
-            rule_set: request.rule_set.digest(),
+            rule_set,
             targets: request.targets.clone(),
             summary: ChangeSummary::of(&old_rules, &request.rule_set),
+            small: request.small,
         };
         self.store.stage(request, &manifest, before)?;
         let changed = changed_targets(old.as_ref(), &manifest);
@@ -130,14 +140,24 @@ impl Publisher {
         Ok(Published::Generation(number))
     }
 
+    /// Replaces files of the state folder without a generation: all of them or none.
+    pub fn keep(&self, companions: &[Companion]) -> Result<(), PublishError> {
+        companions::replace(self.store.dir(), companions)
+    }
+
+    fn next_number(&self) -> Result<u64, PublishError> {
+        Ok(self.store.numbers()?.last().copied().unwrap_or(0) + 1)
+    }
+
     /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
-    /// from those in force.
-    pub fn rollback(
+    /// from those in force. `companions` are asked for the number that will be in force, and change together with it.
+    pub fn rollback<E: From<PublishError>>(
         &self,
         to: Option<u64>,
         now: Timestamp,
         retention: Retention,
-    ) -> Result<u64, PublishError> {
+        companions: impl FnOnce(u64) -> Result<Vec<Companion>, E>,
+    ) -> Result<u64, E> {
         let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
         let in_force = self.store.read(current)?;
         let to = match to {
@@ -150,9 +170,9 @@ impl Publisher {
         for (name, record) in &target.manifest.targets {
             for (file, expected) in &record.files {
                 let path = self.store.path(to).join(name.as_str()).join(file);
-                let bytes = files::read_bounded(&path, MAX_BYTES)?;
+                let bytes = files::read_bounded(&path, MAX_BYTES).map_err(PublishError::from)?;
                 if Digest::of(&bytes) != expected.sha256 {
-                    return Err(PublishError::Damaged { path });
+                    return Err(PublishError::Damaged { path }.into());
                 }
                 artifacts.push(crate::render::Artifact {
                     target: name.clone(),
@@ -163,7 +183,7 @@ impl Publisher {
                 });
             }
         }
-        let request = Request {
+        let mut request = Request {
             rule_set,
             artifacts,
             targets: target.manifest.targets,
@@ -171,7 +191,11 @@ impl Publisher {
             configuration: target.manifest.configuration,
             reason: format!("rollback to {to}"),
             now,
+            small: false,
+            companions: Vec::new(),
         };
+        let same = in_force.manifest.is_met_by(&request, request.rule_set.digest());
+        request.companions = companions(if same { current } else { self.next_number()? })?;
         match self.publish(&request, retention)? {
             Published::Generation(number) => Ok(number),
             Published::Unchanged(_) => Ok(current),
@@ -354,6 +378,7 @@ impl Publisher {
             message: None,
             fingerprints,
         })?;
+        self.store.settle(number)?;
         Journal::clear(self.store.dir())
     }
 
@@ -380,6 +405,7 @@ impl Publisher {
             message: Some(message.clone()),
             fingerprints: BTreeMap::new(),
         })?;
+        self.store.forget(manifest.generation)?;
         Journal::clear(self.store.dir())?;
         match (undone, failure) {
             (Err(_), PublishError::Step { target, step, source, .. }) => {
@@ -425,11 +451,17 @@ impl Publisher {
     /// applied.
     fn mend(&self) -> Result<Option<String>, PublishError> {
         self.store.sweep()?;
+        companions::mend(self.store.dir())?;
         let current = self.store.current()?;
         let mut mended = None;
         if let Some(journal) = Journal::read(self.store.dir())? {
             if current == Some(journal.to) {
                 let generation = self.store.read(journal.to)?;
+                if generation.outcome.is_some() {
+                    self.store.settle(journal.to)?;
+                    Journal::clear(self.store.dir())?;
+                    return Ok(None);
+                }
                 let rule_set = self.store.rule_set(journal.to)?;
                 let all: Vec<Name> = generation.manifest.targets.keys().cloned().collect();
                 let now = Timestamp::now();

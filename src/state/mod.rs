@@ -132,16 +132,17 @@ impl Memory {
         }
     }
 
-    /// Writes the memory durably; a file that is equal is not touched.
-    pub fn save(&self, dir: &Path) -> Result<(), StateError> {
-        let path = dir.join(FILE);
+    /// Name of the file in the state folder.
+    pub const FILE: &'static str = FILE;
+
+    /// The bytes of the file: whoever publishes writes them together with the generation that they belong to.
+    pub fn write(&self) -> Result<Vec<u8>, StateError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|error| StateError::Malformed {
-            path: path.clone(),
+            path: PathBuf::from(FILE),
             reason: error.to_string(),
         })?;
         text.push(b'\n');
-        files::replace(&path, &text)?;
-        Ok(())
+        Ok(text)
     }
 
     /// Refuses a publication that is older than the one in use: by date, else by change number. Equal numbers with other
@@ -238,7 +239,7 @@ mod tests {
         let older = publication(4, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
         memory.rebaseline(&older, "forged number", now());
         memory.judge(&older).unwrap();
-        memory.save(folder.path()).unwrap();
+        files::replace(&folder.path().join(FILE), &memory.write().unwrap()).unwrap();
         let read = Memory::load(folder.path()).unwrap();
         assert_eq!(read, memory);
         assert_eq!(read.rebaselines[0].reason, "forged number");

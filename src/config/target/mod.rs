@@ -29,6 +29,7 @@ use toml::Spanned;
 
 use super::names::Name;
 use super::network::Families;
+use super::publishing::{Conntrack, OnDrift};
 
 /// A target: which rules it carries, and exactly one dialect.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +57,15 @@ pub struct Target {
     /// Longest time that one command may take, in seconds. Default: 60.
     #[serde(default = "Target::default_time_limit")]
     pub time_limit: u64,
+    /// Whether a failure of this target leaves the others alone: they go on, and it keeps the files it had. Default: false,
+    /// and all targets change together or not at all.
+    #[serde(default)]
+    pub isolated: bool,
+    /// What becomes of connections to ranges that left: `keep` (default) or `delete`. Only where `apply` is automatic.
+    #[serde(default)]
+    pub conntrack: Conntrack,
+    /// What is done about foreign changes: `restore` or `hold`. Default: that of `[publish]`.
+    pub on_drift: Option<OnDrift>,
     /// nftables.
     pub nftables: Option<Nftables>,
     /// iptables, with or without ipset.
@@ -129,6 +139,9 @@ impl Target {
 
     /// Default of [`Target::time_limit`], in seconds.
     pub const TIME_LIMIT: u64 = 60;
+
+    /// The name that no target may have: a generation keeps files of its own in a folder of this name.
+    pub const RESERVED_NAME: &'static str = "archive";
 
     fn default_time_limit() -> u64 {
         Self::TIME_LIMIT
