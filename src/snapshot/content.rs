@@ -95,7 +95,7 @@ impl Snapshot {
         v4.shrink_to_fit();
         v6.shrink_to_fit();
         tags.shrink_to_fit();
-        Ok(Self { cloud, change_number, by_name, tags, v4, v6 })
+        Ok(Self { cloud, change_number, tags, by_name, v4, v6 })
     }
 }
 
