@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     check_guard(config, &mut found);
+    check_agent(config, &mut found);
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
@@ -55,6 +56,25 @@ fn check_guard(config: &Config, found: &mut Vec<Diagnostic>) {
     for (line, mut diagnostic) in wrong {
         diagnostic.span = line_that_starts(config, &line);
         found.push(diagnostic);
+    }
+}
+
+fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
+    let agent = &config.agent;
+    if agent.maximum_delay < agent.quiet_period {
+        found.push(
+            Diagnostic::new(format!(
+                "agent.maximum-delay ({}) is shorter than agent.quiet-period ({})",
+                agent.maximum_delay, agent.quiet_period
+            ))
+            .help("changes wait for the quiet period, and at most for the maximum delay"),
+        );
+    }
+    if agent.socket.as_ref().is_some_and(|path| !path.is_absolute()) {
+        found.push(Diagnostic::new("agent.socket is not an absolute path"));
+    }
+    for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
+        found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
     }
 }
 
