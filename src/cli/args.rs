@@ -9,6 +9,7 @@ use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::diff::DiffArgs;
 use super::explain::ExplainArgs;
+use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::RollbackArgs;
@@ -96,6 +97,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Bring an earlier generation back, and keep it until `resume`
     Rollback(RollbackArgs),
+    /// Load what is in force into the kernel again, as at boot or after a flush
+    Restore,
     /// Follow the publications again after a rollback
     Resume,
     /// Compare two publications by tag
@@ -106,6 +109,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them into a folder
     Man(ManArgs),
+    /// Tell systemd what the configuration needs
+    #[command(hide = true)]
+    Generator(GeneratorArgs),
 }
 
 /// Options of `render`.
