@@ -12,7 +12,7 @@ use super::explain::ExplainArgs;
 use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
-use super::publish::RollbackArgs;
+use super::publish::{PauseArgs, RollbackArgs};
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
@@ -99,7 +99,9 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Load what is in force into the kernel again, as at boot or after a flush
     Restore,
-    /// Follow the publications again after a rollback
+    /// Stop everything until `resume`: what is in force stays in force
+    Pause(PauseArgs),
+    /// Follow the publications again after a rollback or a pause
     Resume,
     /// Compare two publications by tag
     Diff(DiffArgs),

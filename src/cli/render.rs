@@ -16,7 +16,7 @@ use crate::os::printable::printable;
 use crate::pipeline::{self, Plan};
 use crate::render::{Artifact, Templates};
 use crate::ruleset::{self, RuleSet};
-use crate::selection::Publications;
+use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::{Cloud, Policy};
 
 /// Largest file of an earlier rendering that is read for a comparison, in bytes.
@@ -27,23 +27,29 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     check_targets(&config, args)?;
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
+    if args.out.is_none() && !args.dry_run && !args.stdout {
+        return publish::publish(cli, args, &config, publications, &templates, printer);
+    }
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
     let wanted: Vec<Name> = args.target.iter().map(|wanted| wanted.target.clone()).collect();
     let plan = std::thread::scope(|scope| {
         // Digests of whole publications are for the summary only; the plan does not wait for them.
         scope.spawn(|| publications.values().for_each(|publication| _ = publication.digest()));
-        pipeline::plan(&config, &publications, &templates, previous.as_ref(), &wanted)
+        pipeline::plan(
+            &config,
+            &publications,
+            &HostAddresses::new(),
+            &templates,
+            previous.as_ref(),
+            &wanted,
+        )
     })?;
     if args.stdout {
         print_files(&narrowed(plan.artifacts, &args.target)?, printer)?;
         return Ok(Exit::Ok);
     }
     let in_force = cli.state_dir.join("current");
-    let out = match &args.out {
-        Some(out) => out.as_path(),
-        None if args.dry_run => in_force.as_path(),
-        None => return publish::publish(cli, args, &config, &publications, plan, printer),
-    };
+    let out = args.out.as_deref().unwrap_or(&in_force);
     let changes = changes(&plan, out)?;
     let same = !changes.is_empty() && changes.iter().all(|change| change.kind == Kind::Unchanged);
     let before = match previous {

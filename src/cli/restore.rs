@@ -1,6 +1,7 @@
 //! `tagwall restore`: loads what is in force into the kernel again, at boot and after a flush.
 //!
-//! Works on what was recorded, and reads neither the configuration nor a publication.
+//! Works on the generation alone, and reads neither the configuration nor a publication nor what is remembered: whatever is
+//! wrong with these, the rules are there after a reboot.
 
 use super::printer::Printer;
 use super::{Cli, Exit};
