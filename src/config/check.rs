@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    check_guard(config, &mut found);
     check_agent(config, &mut found);
     check_serve(config, &mut found);
     for (settings, limit, key) in [
@@ -39,6 +40,24 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+fn check_guard(config: &Config, found: &mut Vec<Diagnostic>) {
+    let of_profile = |name: &Name, profile: &Name| {
+        let (name, prefix) = (name.as_str().to_lowercase(), format!("apim-{profile}-"));
+        name.starts_with(&prefix.to_lowercase())
+    };
+    let known = |name: &Name| {
+        config.groups.contains_key(name)
+            || config.apim.contains_key(name)
+            || config.apim.keys().any(|profile| of_profile(name, profile))
+    };
+    let mut wrong = Vec::new();
+    config.guard.check(&known, &mut wrong);
+    for (line, mut diagnostic) in wrong {
+        diagnostic.span = line_that_starts(config, &line);
+        found.push(diagnostic);
+    }
 }
 
 fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
