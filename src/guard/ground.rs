@@ -125,12 +125,14 @@ impl<'g> Ground<'g> {
         around
     }
 
-    /// The part of an addition to a tag that leaves the tags within which all of the tag lay before, with the custom that it breaks.
+    /// The part of an addition to a tag that leaves the tags within which all of the tag lay before, with the custom that it breaks. A few single
+    /// addresses break none, unless `strict`.
     pub(super) fn strays(
         &self,
         tag: &TagName,
         state: &TagState,
         added: &PrefixSet,
+        strict: bool,
     ) -> Vec<(Custom, TagName, PrefixSet)> {
         let mut strays = Vec::new();
         for (custom, within) in self.around(tag, state) {
@@ -143,7 +145,7 @@ impl<'g> Ground<'g> {
                 Some(published) => added.difference(&published),
                 None => added.difference(&before),
             };
-            if more_than_strays(&stray) {
+            if more_than_strays(&stray) || strict && !stray.is_empty() {
                 strays.push((custom, within, stray));
             }
         }

@@ -103,6 +103,11 @@ impl Found {
         }
     }
 
+    /// Whether something was found that only a person may decide about.
+    fn any_critical(&self) -> bool {
+        self.0.iter().any(|[_, critical]| !critical.1.is_empty())
+    }
+
     /// All that is held of a kind.
     fn held(&self, kind: Kind) -> PrefixSet {
         let [ordinary, critical] = &self.0[kind as usize];
@@ -201,11 +206,13 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
         return;
     }
     places(&change.grown, ground, found);
+    // Where something is plainly wrong with a group, nothing about it is taken on trust.
+    let strict = found.any_critical();
     for (tag, state, added) in parts(scope, ground, &change.grown) {
         for (other, space) in ground.of_other_services(tag, state, &added, false) {
             found.add(Kind::Addition, &space, Cause::OtherService { tag: other });
         }
-        for (custom, within, space) in ground.strays(tag, state, &added) {
+        for (custom, within, space) in ground.strays(tag, state, &added, strict) {
             found.add(Kind::Addition, &space, stray_cause(custom, tag, within));
         }
     }
