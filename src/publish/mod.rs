@@ -17,8 +17,8 @@ mod transaction;
 pub use companions::Companion;
 pub use firewall::{Drift, FirewallError};
 pub use manifest::{
-    ChangeSummary, FileRecord, Manifest, Outcome, OutcomeResult, PublicationRecord, Request,
-    TargetRecord,
+    ChangeSummary, FileRecord, GroupSummary, Manifest, Outcome, OutcomeResult, PublicationRecord,
+    Request, TargetRecord,
 };
 pub use store::{Generation, Store};
 pub use transaction::{Published, Publisher, Retention, drift};

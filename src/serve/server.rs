@@ -33,6 +33,7 @@ use super::tls::{Keyring, subject};
 use super::view::View;
 use crate::config::{PlainHttp, ServeSettings, space};
 use crate::prefix::PrefixSet;
+use crate::report::{ClientStatus, ServeStatus};
 
 /// First pause after an error of accepting; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -178,6 +179,43 @@ impl Shared {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The server as the status shows it.
+    pub(super) fn status(&self, view: &View, now: Timestamp) -> ServeStatus {
+        let certificate = self.active().credentials.certificate(now);
+        let places = self
+            .doors()
+            .iter()
+            .filter(|(_, door)| door.fault.is_none())
+            .map(|(place, door)| match door.address {
+                Some(address) => address.to_string(),
+                None => place.to_string(),
+            })
+            .collect();
+        let now_has = |fetch: &Fetch| {
+            let list = view.lists.as_ref().and_then(|lists| lists.get(&fetch.list));
+            list.is_some_and(|list| list.content.digest() == fetch.digest)
+        };
+        let client = |fetch: Fetch| ClientStatus {
+            current: now_has(&fetch),
+            address: fetch.address.map_or_else(|| "unix".to_owned(), |address| address.to_string()),
+            user: fetch.user,
+            agent: fetch.agent,
+            list: fetch.list,
+            generation: fetch.generation,
+            digest: fetch.digest,
+            at: fetch.at,
+            count: fetch.count,
+        };
+        ServeStatus {
+            places,
+            faults: self.faults(),
+            certificate_ends: certificate.map(|certificate| certificate.ends),
+            certificate_warning: certificate.is_some_and(|certificate| certificate.warn),
+            lists: view.lists.as_ref().map(|lists| lists.status()).unwrap_or_default(),
+            clients: self.clients.all().into_iter().map(client).collect(),
+        }
+    }
+
     /// Places that are not listened at, and files that are not in service, with their reasons.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self
@@ -252,6 +290,11 @@ impl Server {
     /// What keeps the server from serving all that it should.
     pub fn faults(&self) -> Vec<String> {
         self.shared.faults()
+    }
+
+    /// All of it, for the status.
+    pub fn status(&self) -> ServeStatus {
+        self.shared.status(&self.shared.view(), Timestamp::now())
     }
 
     /// How long the certificate is good for; none without TLS, or while no certificate could be taken.
