@@ -28,6 +28,7 @@ use super::counters::{Counters, Reason};
 use super::credentials::{CertificateTime, Credentials};
 use super::crowd::{Crowd, Refusal, Seat};
 use super::doors::{Bound, Caller, Door, Place, bind_place, handed_over};
+use super::page::Page;
 use super::patient::Patient;
 use super::tls::{Keyring, subject};
 use super::view::View;
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// Threads could not be started.
     #[error("cannot start the server's threads: {0}")]
     Threads(std::io::Error),
+    /// The page's template is wrong.
+    #[error("cannot start the server: its page: {0}")]
+    Page(tera::Error),
     /// The system gave no random bytes.
     #[error("cannot start the server: the system gives no random bytes")]
     Random,
@@ -79,6 +83,7 @@ pub(super) struct Shared {
     view: watch::Receiver<Arc<View>>,
     crowd: Arc<Crowd>,
     pub(super) gate: Gate,
+    pub(super) page: Page,
     pub(super) clients: Clients,
     pub(super) counters: Counters,
     doors: Mutex<BTreeMap<Place, DoorState>>,
@@ -126,6 +131,7 @@ pub fn start(
         view,
         crowd: Arc::default(),
         gate: Gate::new(key),
+        page: Page::new().map_err(ServeError::Page)?,
         clients: Clients::default(),
         counters: Counters::default(),
         doors: Mutex::default(),
@@ -173,6 +179,11 @@ impl Shared {
 
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.crowd.size()
     }
 
     fn doors(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, DoorState>> {
@@ -304,7 +315,7 @@ impl Server {
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.shared.crowd.size()
+        self.shared.connections()
     }
 
     /// Stops: no more connections, and those that are busy get this long to finish.
