@@ -55,10 +55,9 @@ impl<'e> Edition<'e> {
             _ => Ordering::Equal,
         };
         match by_date.then(self.change_number.cmp(&known.change_number)) {
-            Ordering::Less => Standing::Older,
             Ordering::Greater => Standing::Newer,
             Ordering::Equal if self.feed == known.feed => Standing::Newer,
-            Ordering::Equal => Standing::Older,
+            Ordering::Less | Ordering::Equal => Standing::Older,
         }
     }
 }
