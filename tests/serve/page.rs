@@ -6,10 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use tagwall::config::{Config, Name};
+use tagwall::config::{Config, Mode, Name};
 use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord};
 use tagwall::report::{
-    Entry, EntryResult, FeedStatus, FoundStatus, GroupStatus, History, Status, TargetStatus,
+    AgentStatus, Entry, EntryResult, FeedStatus, FoundStatus, GroupStatus, History, Status,
+    TargetStatus,
 };
 use tagwall::serve::{Lists, View};
 use tagwall::snapshot::{Cloud, Digest};
@@ -112,6 +113,20 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         next: Some(now + SignedDuration::from_mins(56)),
         notes: Vec::new(),
     };
+    status.agent = Some(AgentStatus {
+        version: "0.1.0".to_owned(),
+        pid: 1,
+        since: days_ago(40),
+        config: "/etc/tagwall/tagwall.toml".to_owned(),
+        config_loaded: days_ago(40),
+        config_refused: None,
+        mode: Mode::Automatic,
+        closed: None,
+        closed_until: None,
+        waiting: None,
+        failed: None,
+        next: None,
+    });
     status.feeds = vec![feed("microsoft", None), feed("mirror", Some("connection refused"))];
     status
 }
@@ -119,6 +134,12 @@ fn status(groups: Vec<GroupStatus>) -> Status {
 /// A server that has everything to show.
 pub(crate) fn shown_house() -> House {
     let house = House::open("");
+    house.show(&shown_view());
+    house
+}
+
+/// Everything that there is to show.
+pub(crate) fn shown_view() -> View {
     let groups: Vec<GroupStatus> = [
         ("apim-prod-storage-westeurope", 312, 48, 412_160),
         ("apim-prod-sql-westeurope", 41, 12, 23_040),
@@ -145,13 +166,12 @@ pub(crate) fn shown_house() -> House {
         (&edge, "apim-prod-key-vault.txt", "192.0.2.0/24\n2001:db8::/48\n".into()),
     ];
     let lists = Lists::of(12, files, &config, days_ago(17), None);
-    house.show(&View {
+    View {
         history: Some(Arc::new(history(&groups))),
         status: Some(Arc::new(status(groups))),
         lists: Some(Arc::new(lists)),
         ..View::default()
-    });
-    house
+    }
 }
 
 #[test]

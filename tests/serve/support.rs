@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,16 @@ impl House {
             request += &format!("{name}: {value}\r\n");
         }
         Answer::parse(&self.raw((request + "\r\n").as_bytes()))
+    }
+
+    /// One request over the Unix socket `http.sock` of the folder.
+    pub(crate) fn get_unix(&self, path: &str) -> Answer {
+        let mut stream = UnixStream::connect(self.folder.path().join("http.sock")).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: tagwall\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Answer::parse(&answer)
     }
 
     /// Sends these bytes and reads until the server closes.

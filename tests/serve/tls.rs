@@ -11,7 +11,7 @@ use super::access::put_secret;
 use crate::support::*;
 
 /// An authority with a name.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
 }
@@ -45,12 +45,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 const TLS: &str = "[serve.tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n";
 
 /// A house with TLS, with `ca.pem` of its authority.
-fn house(tls: &str) -> (House, Authority) {
+pub(crate) fn house(tls: &str) -> (House, Authority) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("tagwall test authority");
     put_secret(&folder.path().join("ca.pem"), authority.certificate.pem().as_bytes());
     authority.issue(folder.path(), "server", 90 * DAY);
-    let house = House::open_in(folder, &format!("{TLS}{tls}"));
+    let house = House::open_in(folder, &format!("socket = \"http.sock\"\n{TLS}{tls}"));
     house.show(&lists(1, &[("fw", "a.txt", "192.0.2.0/24\n")]));
     (house, authority)
 }
