@@ -11,7 +11,7 @@ use super::diff::DiffArgs;
 use super::explain::ExplainArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
-use super::publish::RollbackArgs;
+use super::publish::{PauseArgs, RollbackArgs};
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
@@ -96,7 +96,9 @@ pub enum Command {
     History(HistoryArgs),
     /// Bring an earlier generation back, and keep it until `resume`
     Rollback(RollbackArgs),
-    /// Follow the publications again after a rollback
+    /// Stop everything until `resume`: what is in force stays in force
+    Pause(PauseArgs),
+    /// Follow the publications again after a rollback or a pause
     Resume,
     /// Compare two publications by tag
     Diff(DiffArgs),

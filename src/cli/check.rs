@@ -6,10 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::printer::{Printer, WARNING, counted, wrapped};
-use super::{Cli, Exit, config_error, exit_of};
+use super::{Cli, Exit, exit_of};
 use crate::config::{Config, Dialect, Endpoint, Name, Problem};
 use crate::intent::Intent;
 use crate::intent::apim::Decided;
+use crate::operate::config_error;
 use crate::render;
 
 /// Options of `check`.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::operate::Kind;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -39,6 +41,20 @@ impl Exit {
         (Self::Firewall, "a firewall refused or failed; the generation before is in force"),
         (Self::Locked, "another process works on the state folder"),
     ];
+}
+
+impl From<Kind> for Exit {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Usage => Self::Usage,
+            Kind::Config => Self::Config,
+            Kind::Refused => Self::Refused,
+            Kind::Limit => Self::Limit,
+            Kind::System => Self::System,
+            Kind::Firewall => Self::Firewall,
+            Kind::Locked => Self::Locked,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -28,15 +28,7 @@ use clap::Parser as _;
 
 use self::args::Command;
 use self::printer::Printer;
-use crate::config::ConfigError;
-use crate::feed::FeedError;
-use crate::os::files::FileError;
-use crate::os::lock::LockError;
-use crate::pipeline::PlanError;
-use crate::publish::PublishError;
-use crate::render::{CheckError, RenderError};
-use crate::snapshot::UnknownTag;
-use crate::state::StateError;
+use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
@@ -61,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
         Command::Init(args) => init::run(&cli, args, &printer),
@@ -89,74 +82,13 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The exit code of an error, by its kind and not by its words.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    error.chain().find_map(exit_of_cause).unwrap_or(Exit::System)
-}
-
-fn exit_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if let Some(error) = config_error(cause) {
-        return Some(match error {
-            ConfigError::Read { .. } => Exit::System,
-            _ => Exit::Config,
-        });
-    }
-    if let Some(error) = render_error(cause) {
-        return Some(match error {
-            RenderError::Limit { .. } => Exit::Limit,
-            RenderError::TemplatesDir { .. } => Exit::System,
-            _ => Exit::Config,
-        });
-    }
-    if let Some(error) = cause.downcast_ref::<FeedError>() {
-        return Some(match error {
-            FeedError::Read { source: FileError::TooLarge { .. }, .. }
-            | FeedError::Refused { .. } => Exit::Refused,
-            FeedError::Read { .. } => Exit::System,
-        });
-    }
-    if let Some(error) = cause.downcast_ref::<PublishError>() {
-        return Some(match error {
-            PublishError::Locked(LockError::Held { .. }) => Exit::Locked,
-            PublishError::Step { .. } => Exit::Firewall,
-            PublishError::NoGeneration(_) | PublishError::NothingEarlier => Exit::Usage,
-            _ => Exit::System,
-        });
-    }
-    if let Some(error) = cause.downcast_ref::<StateError>() {
-        return Some(match error {
-            StateError::Older { .. } => Exit::Refused,
-            _ => Exit::System,
-        });
-    }
-    if cause.is::<UsageError>() {
-        return Some(Exit::Usage);
-    }
-    if cause.is::<UnknownTag>() {
-        return Some(Exit::Config);
-    }
-    (cause.is::<FileError>() || cause.is::<std::io::Error>()).then_some(Exit::System)
-}
-
-/// The error of the configuration that this is, also inside one that only passes it on: such an error is
-/// `transparent`, so the chain of causes does not show it.
-fn config_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e ConfigError> {
-    if let Some(PlanError::Config(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    if let Some(CheckError::Config(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    cause.downcast_ref()
-}
-
-/// The same for the errors of targets and templates.
-fn render_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e RenderError> {
-    if let Some(PlanError::Render(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    if let Some(CheckError::Render(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    cause.downcast_ref()
+    let exit = |cause: &(dyn std::error::Error + 'static)| {
+        if cause.is::<UsageError>() {
+            return Some(Exit::Usage);
+        }
+        Kind::of_cause(cause).map(Exit::from)
+    };
+    error.chain().find_map(exit).unwrap_or(Exit::System)
 }
 
 /// The options contradict each other or the configuration.

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 
-use super::config_error;
+use crate::operate::config_error;
+pub(super) use crate::report::text::{ADDED, HEADLINE, REMOVED, WARNING, counted, grouped};
 
 /// Writes to stdout and stderr; colours only where a terminal shows them and `NO_COLOR` does not forbid them.
 #[derive(Debug)]
@@ -13,16 +14,8 @@ pub(super) struct Printer {
     colour_stderr: bool,
 }
 
-/// New lines and additions.
-pub(super) const ADDED: Style = AnsiColor::Green.on_default();
-/// Old lines and removals.
-pub(super) const REMOVED: Style = AnsiColor::Red.on_default();
-/// Headlines.
-pub(super) const HEADLINE: Style = Style::new().bold();
 /// Positions in a diff.
 pub(super) const PLACE: Style = AnsiColor::Cyan.on_default();
-/// What wants attention.
-pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 #[expect(
@@ -76,19 +69,6 @@ impl Printer {
     }
 }
 
-/// A number with separators between thousands: `4,096`.
-pub(super) fn grouped(number: impl std::fmt::Display) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// IPv6 space in a form that people can compare: whole /64 networks where there are any.
 pub(super) fn v6_space(addresses: u128) -> String {
     let networks = addresses >> 64;
@@ -119,11 +99,6 @@ pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
     wrapped
 }
 
-/// `1 group`, `2 groups`.
-pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(count), if count == 1 { one } else { many })
-}
-
 /// The unified difference of two texts, coloured; empty when they are equal.
 pub(super) fn unified(old: Option<&str>, new: Option<&str>, path: &str) -> String {
     let before = if old.is_some() { format!("a/{path}") } else { "/dev/null".to_owned() };
@@ -150,9 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped() {
-        let texts: Vec<_> = [0_u64, 999, 1_000, 4_096, 1_234_567].iter().map(grouped).collect();
-        assert_eq!(texts, ["0", "999", "1,000", "4,096", "1,234,567"]);
+    fn ipv6_space_counts_whole_networks() {
         assert_eq!(v6_space(1 << 64), "1 IPv6 /64s");
         assert_eq!(v6_space(256), "256 IPv6 addresses");
     }

@@ -1,4 +1,5 @@
-//! `tagwall render` without --out and --dry-run: publishes a generation; and `tagwall rollback` and `resume`.
+//! `tagwall render` without --out and --dry-run: publishes a generation; and `tagwall rollback`, `pause` and
+//! `resume`.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -8,10 +9,22 @@ use super::args::RenderArgs;
 use super::printer::Printer;
 use super::{Cli, Exit, UsageError};
 use crate::config::Config;
-use crate::pipeline::Plan;
-use crate::publish::{Companion, Published, Publisher, Request, Retention};
+use crate::operate::{self, Offering, Operator};
+use crate::os::accounts;
+use crate::publish::Published;
+use crate::render::Templates;
 use crate::selection::Publications;
-use crate::state::{Memory, Pin, StateError};
+
+/// Options of `pause`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tagwall pause 'change freeze of ticket 4711'
+  tagwall resume")]
+pub struct PauseArgs {
+    /// Why, for everybody who reads the status
+    pub reason: String,
+}
 
 /// Options of `rollback`.
 #[derive(Debug, Args)]
@@ -38,13 +51,13 @@ struct Report {
     pinned: bool,
 }
 
-/// Publishes a plan in the state folder: files and, where configured, this host's kernel.
+/// Publishes in the state folder: files and, where configured, this host's kernel.
 pub(super) fn publish(
     cli: &Cli,
     args: &RenderArgs,
     config: &Config,
-    publications: &Publications,
-    plan: Plan,
+    publications: Publications,
+    templates: &Templates,
     printer: &Printer,
 ) -> anyhow::Result<Exit> {
     if !args.target.is_empty() {
@@ -53,44 +66,24 @@ pub(super) fn publish(
         return Err(UsageError(message.to_owned()).into());
     }
     let now = now();
-    let publisher = Publisher::open(&cli.state_dir, "tagwall render")?;
-    report_mended(&publisher, printer);
-    let mut memory = Memory::load(&cli.state_dir)?;
-    if let Some(pin) = &memory.pin {
-        let message = format!(
-            "generation {} is pinned by a rollback since {}; `tagwall resume` first",
-            pin.generation, pin.since
-        );
-        return Err(UsageError(message).into());
+    let mut operator = open(cli, "tagwall render", printer)?;
+    let offers = operate::offers(publications.into_values(), now);
+    let offered = operator.offer(&Offering {
+        config,
+        templates,
+        offers: &offers,
+        rebaseline: args.rebaseline.as_deref(),
+        reason: "render",
+        now,
+    })?;
+    operator.close();
+    for (target, warning) in &offered.warnings {
+        printer.warning(&format!("target {target}: {warning}"));
     }
-    let mut reason = "render".to_owned();
-    for publication in publications.values() {
-        match (&args.rebaseline, memory.judge(publication)) {
-            (_, Ok(())) => memory.take(publication, now),
-            (Some(why), Err(_)) => {
-                memory.rebaseline(publication, why, now);
-                reason = format!("rebaseline: {why}");
-            }
-            (None, Err(older)) => return Err(older.into()),
-        }
+    for (target, drift) in &offered.restored {
+        printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
     }
-    for artifact in &plan.artifacts {
-        for warning in &artifact.warnings {
-            printer.warning(&format!("target {}: {warning}", artifact.target));
-        }
-    }
-    let mut request =
-        Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
-    request.companions.push(companion(&memory)?);
-    let outcome = publisher.publish(&request, Retention::from(&config.publish))?;
-    if matches!(outcome, Published::Unchanged(_)) {
-        // The rules are the same, but somebody may have flushed them.
-        for (target, drift) in publisher.restore()? {
-            printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
-        }
-    }
-    publisher.close();
-    let (result, generation) = match outcome {
+    let (result, generation) = match offered.published {
         Published::Unchanged(number) => ("unchanged", number),
         Published::Generation(number) => ("published", Some(number)),
     };
@@ -98,7 +91,7 @@ pub(super) fn publish(
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
-        let text = match (outcome, generation) {
+        let text = match (offered.published, generation) {
             (Published::Generation(number), _) => format!("generation {number} is in force\n"),
             (_, Some(number)) => {
                 format!("generation {number} is in force already: nothing was changed\n")
@@ -107,22 +100,15 @@ pub(super) fn publish(
         };
         printer.out(&text)?;
     }
-    let changed = matches!(outcome, Published::Generation(_));
+    let changed = matches!(offered.published, Published::Generation(_));
     Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
 }
 
 /// Brings an earlier generation back and pins it.
 pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let now = now();
-    let publisher = Publisher::open(&cli.state_dir, "tagwall rollback")?;
-    report_mended(&publisher, printer);
-    let mut memory = Memory::load(&cli.state_dir)?;
-    let pinned = |generation| {
-        memory.pin = Some(Pin { generation, since: now });
-        anyhow::Ok(vec![companion(&memory)?])
-    };
-    let generation = publisher.rollback(args.generation, now, Retention::default(), pinned)?;
-    publisher.close();
+    let mut operator = open(cli, "tagwall rollback", printer)?;
+    let generation = operator.rollback(args.generation, now())?;
+    operator.close();
     if args.json {
         let report = Report {
             format: "tagwall-publish/1",
@@ -139,24 +125,32 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
     Ok(Exit::Ok)
 }
 
-/// Ends the pin of a rollback.
-pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
-    let publisher = Publisher::open(&cli.state_dir, "tagwall resume")?;
-    report_mended(&publisher, printer);
-    let mut memory = Memory::load(&cli.state_dir)?;
-    let text = match memory.pin.take() {
-        Some(pin) => format!("generation {} is pinned no longer\n", pin.generation),
-        None => "nothing is pinned\n".to_owned(),
-    };
-    publisher.keep(&[companion(&memory)?])?;
-    publisher.close();
-    printer.out(&text)?;
+/// Stops everything until `resume`.
+pub(super) fn pause(cli: &Cli, args: &PauseArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let mut operator = open(cli, "tagwall pause", printer)?;
+    operator.pause(&args.reason, &myself(), now())?;
+    operator.close();
+    printer.out("paused: nothing is published until `tagwall resume`\n")?;
     Ok(Exit::Ok)
 }
 
-/// The memory as it is committed together with a generation.
-fn companion(memory: &Memory) -> Result<Companion, StateError> {
-    Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
+/// Ends a pause, and the pin of a rollback.
+pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
+    let mut operator = open(cli, "tagwall resume", printer)?;
+    let resumed = operator.resume()?;
+    operator.close();
+    let mut text = String::new();
+    if let Some(pause) = &resumed.pause {
+        text.push_str(&format!("the pause of {} ({}) is over\n", pause.since, pause.reason));
+    }
+    if let Some(pin) = &resumed.pin {
+        text.push_str(&format!("generation {} is pinned no longer\n", pin.generation));
+    }
+    if text.is_empty() {
+        text.push_str("nothing is paused or pinned\n");
+    }
+    printer.out(&text)?;
+    Ok(Exit::Ok)
 }
 
 /// The time to the second: finer says nothing to a reader.
@@ -165,8 +159,16 @@ fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-fn report_mended(publisher: &Publisher, printer: &Printer) {
-    if let Some(mended) = publisher.mended() {
+/// Who asks, for the records.
+fn myself() -> String {
+    accounts::describe(rustix::process::getuid().as_raw())
+}
+
+/// Opens the state folder, and says what was mended.
+fn open(cli: &Cli, purpose: &str, printer: &Printer) -> anyhow::Result<Operator> {
+    let operator = Operator::open(&cli.state_dir, purpose)?;
+    if let Some(mended) = operator.mended() {
         printer.warning(&format!("an earlier run was interrupted: {mended}"));
     }
+    Ok(operator)
 }

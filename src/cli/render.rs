@@ -27,6 +27,9 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     check_targets(&config, args)?;
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
+    if args.out.is_none() && !args.dry_run && !args.stdout {
+        return publish::publish(cli, args, &config, publications, &templates, printer);
+    }
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
     let wanted: Vec<Name> = args.target.iter().map(|wanted| wanted.target.clone()).collect();
     let plan = std::thread::scope(|scope| {
@@ -39,11 +42,7 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
         return Ok(Exit::Ok);
     }
     let in_force = cli.state_dir.join("current");
-    let out = match &args.out {
-        Some(out) => out.as_path(),
-        None if args.dry_run => in_force.as_path(),
-        None => return publish::publish(cli, args, &config, &publications, plan, printer),
-    };
+    let out = args.out.as_deref().unwrap_or(&in_force);
     let changes = changes(&plan, out)?;
     let same = !changes.is_empty() && changes.iter().all(|change| change.kind == Kind::Unchanged);
     let before = match previous {

@@ -24,6 +24,8 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    check_agent(config, &mut found);
+    check_serve(config, &mut found);
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
@@ -39,6 +41,25 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
     found
 }
 
+fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
+    let agent = &config.agent;
+    if agent.maximum_delay < agent.quiet_period {
+        found.push(
+            Diagnostic::new(format!(
+                "agent.maximum-delay ({}) is shorter than agent.quiet-period ({})",
+                agent.maximum_delay, agent.quiet_period
+            ))
+            .help("changes wait for the quiet period, and at most for the maximum delay"),
+        );
+    }
+    if agent.socket.as_ref().is_some_and(|path| !path.is_absolute()) {
+        found.push(Diagnostic::new("agent.socket is not an absolute path"));
+    }
+    for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
+        found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
+    }
+}
+
 /// The place of what carries no span of its own, when a line starts with it as it is usually written.
 fn line_that_starts(config: &Config, with: &str) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
@@ -49,6 +70,16 @@ fn line_that_starts(config: &Config, with: &str) -> Option<std::ops::Range<usize
         start += line.len();
     }
     None
+}
+
+fn check_serve(config: &Config, found: &mut Vec<Diagnostic>) {
+    let Some(serve) = &config.serve else { return };
+    let span = line_that_starts(config, "[serve");
+    for (message, help) in serve.contradictions() {
+        let mut diagnostic = Diagnostic::new(message).help(help);
+        diagnostic.span.clone_from(&span);
+        found.push(diagnostic);
+    }
 }
 
 fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {

@@ -7,6 +7,7 @@
 
 mod agent;
 mod apim;
+mod calendar;
 mod check;
 mod diagnostic;
 mod dns;
@@ -24,6 +25,7 @@ mod target;
 
 pub use agent::*;
 pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
+pub use calendar::{Calendar, Closed, Edge, Freeze, Gate, Urgent, Window};
 pub use diagnostic::{ConfigError, Diagnostic, Problem, nearest};
 pub use dns::*;
 pub use feed::*;

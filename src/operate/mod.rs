@@ -1,4 +1,143 @@
 //! What a person or the agent may do to the state, each operation whole: publish, roll back, resume, pause, decide.
 //!
 //! Owns the order in which the lock, the memory, the belief and a generation are brought together, so that the agent and the
-//! command line (without an agent) do the same. Promises: belief and generation are committed together.
+//! command line (without an agent) do the same. Promises: belief and generation are committed together; an operation that is
+//! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
+
+mod kind;
+mod offer;
+
+pub use kind::{Kind, config_error};
+pub use offer::{Offered, Offering, offers};
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::config::Name;
+use crate::guard::Belief;
+use crate::pipeline::PlanError;
+use crate::publish::{Companion, Drift, PublishError, Publisher, Retention};
+use crate::render::RenderError;
+use crate::state::{Memory, Pause, Pin, StateError};
+
+/// Why an operation was not done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OperateError {
+    /// There is no plan: the configuration, a template or a limit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A target cannot be rendered.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Nothing was published, or it was taken back.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The memory cannot be used, or a publication is older than the one in use.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A rollback keeps a generation in force.
+    #[error("generation {} is pinned by a rollback since {}; `tagwall resume` first", .0.generation, .0.since)]
+    Pinned(Pin),
+    /// An emergency stop.
+    #[error("paused since {} by {} ({}); `tagwall resume` first", .0.since, .0.by, .0.reason)]
+    Paused(Pause),
+}
+
+/// The one who may change a state folder: holds its lock.
+#[derive(Debug)]
+pub struct Operator {
+    publisher: Publisher,
+    memory: Memory,
+    belief: Belief,
+}
+
+/// What `resume` ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// The pin of a rollback.
+    pub pin: Option<Pin>,
+    /// The emergency stop.
+    pub pause: Option<Pause>,
+}
+
+impl Operator {
+    /// Takes the lock of a state folder (made when it is missing), mends what an interrupted publication left, and reads
+    /// what is remembered.
+    pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
+        let publisher = Publisher::open(dir, purpose)?;
+        let memory = Memory::load(dir)?;
+        Ok(Self { publisher, memory, belief: Belief::default() })
+    }
+
+    /// What was mended when the folder was opened, in words; none when all was well.
+    pub fn mended(&self) -> Option<&str> {
+        self.publisher.mended()
+    }
+
+    /// What is remembered.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What is believed.
+    pub fn belief(&self) -> &Belief {
+        &self.belief
+    }
+
+    /// The generations, and the folder.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Loads the generation in force again where the kernel has lost it; says what was done.
+    pub fn restore(&self) -> Result<Vec<(Name, Drift)>, OperateError> {
+        Ok(self.publisher.restore()?)
+    }
+
+    /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
+    pub fn rollback(&mut self, to: Option<u64>, now: Timestamp) -> Result<u64, OperateError> {
+        let mut memory = self.memory.clone();
+        let pinned = |generation| {
+            memory.pin = Some(Pin { generation, since: now });
+            Ok::<_, OperateError>(vec![companion(&memory)?])
+        };
+        let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
+        self.memory = memory;
+        Ok(generation)
+    }
+
+    /// Stops everything until `resume`: what is in force stays in force.
+    pub fn pause(&mut self, reason: &str, by: &str, now: Timestamp) -> Result<(), OperateError> {
+        let mut memory = self.memory.clone();
+        memory.pause = Some(Pause { since: now, by: by.to_owned(), reason: reason.to_owned() });
+        self.remember(memory)
+    }
+
+    /// Ends an emergency stop and the pin of a rollback.
+    pub fn resume(&mut self) -> Result<Resumed, OperateError> {
+        let mut memory = self.memory.clone();
+        let resumed = Resumed { pin: memory.pin.take(), pause: memory.pause.take() };
+        self.remember(memory)?;
+        Ok(resumed)
+    }
+
+    /// Gives the lock back.
+    pub fn close(self) {
+        self.publisher.close();
+    }
+
+    /// What is remembered on disk is what is remembered here, also when writing fails.
+    fn remember(&mut self, memory: Memory) -> Result<(), OperateError> {
+        self.publisher.keep(&[companion(&memory)?])?;
+        self.memory = memory;
+        Ok(())
+    }
+}
+
+/// The memory as a file that changes together with a generation.
+fn companion(memory: &Memory) -> Result<Companion, StateError> {
+    Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
+}

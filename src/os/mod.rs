@@ -9,11 +9,13 @@
 //! - [`command`]: a subprocess has an absolute path, no shell, a clean environment, a time limit and
 //!   a limit on its output, and nothing of it outlives the call;
 //! - [`secret`]: a credential never shows itself in a log or an error;
+//! - [`accounts`]: users and groups by name, from the host's own files;
 //! - [`printable`]: text from outside cannot steer the terminal that shows it.
 //!
 //! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows
 //! nothing of firewalls or publications and imports nothing of the crate.
 
+pub mod accounts;
 pub mod command;
 pub mod files;
 pub mod lock;

@@ -1,4 +1,33 @@
 //! What is known, as values for people and programs: the status of feeds, generation, targets, holds and names.
 //!
 //! Owns the documented JSON of `status` and `history`, and their text. The command line prints it, the control socket carries
-//! it, the server shows it. Decides nothing.
+//! it, the server shows it. Decides nothing, and changes nothing: all of it can be read while another process works.
+//!
+//! Every section that a part of the agent fills is optional, and a reader of another version passes over what it does not
+//! know: so a new program can ask an old agent, and the other way round.
+
+mod agent;
+mod history;
+mod status;
+pub mod text;
+
+pub use agent::{AgentStatus, FeedStatus};
+pub use history::{Entry, EntryResult, History};
+pub use status::{Status, TargetStatus};
+
+use thiserror::Error;
+
+use crate::publish::PublishError;
+use crate::state::StateError;
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The generations cannot be read.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The memory cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+}

@@ -1,4 +1,5 @@
-//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, and a pin.
+//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, a pin and a
+//! pause.
 //!
 //! Owns `memory.json` in the state folder. Promises: data of an older publication never replaces that of a newer one, except
 //! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
@@ -30,6 +31,9 @@ pub struct Memory {
     pub rebaselines: Vec<Rebaseline>,
     /// The generation that is kept in force until `resume`.
     pub pin: Option<Pin>,
+    /// The emergency stop, until `resume`.
+    #[serde(default)]
+    pub pause: Option<Pause>,
 }
 
 /// A publication that was taken.
@@ -72,6 +76,18 @@ pub struct Pin {
     pub since: Timestamp,
 }
 
+/// An emergency stop: nothing is published until `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
 /// Why the memory cannot be used, or a publication is not taken.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -109,6 +125,7 @@ impl Default for Memory {
             publications: BTreeMap::new(),
             rebaselines: Vec::new(),
             pin: None,
+            pause: None,
         }
     }
 }

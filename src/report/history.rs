@@ -1,0 +1,143 @@
+//! `tagwall history`: the generations with what changed.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ReportError;
+use super::text::{ADDED, HEADLINE, REMOVED, grouped};
+use crate::config::Name;
+use crate::publish::{ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
+use crate::snapshot::Digest;
+
+const FORMAT: &str = "tagwall-history/1";
+
+/// The generations on disk, the newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// `tagwall-history/1`.
+    pub format: String,
+    /// The one in force.
+    pub current: Option<u64>,
+    /// The generations, the newest first.
+    pub generations: Vec<Entry>,
+}
+
+/// One generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number.
+    pub generation: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// How its publication ended.
+    pub result: EntryResult,
+    /// For a failure: the step, the target and the tool's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Digest of its rule set.
+    pub rule_set: Digest,
+    /// The publications in it.
+    pub publications: Vec<PublicationRecord>,
+    /// What changed against the one before.
+    pub summary: ChangeSummary,
+}
+
+/// How the publication of a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryResult {
+    /// It was in force when it was recorded.
+    Recorded,
+    /// It was taken back.
+    Failed,
+    /// It is under way, or was interrupted and is not mended yet.
+    Interrupted,
+}
+
+impl EntryResult {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<Generation> for Entry {
+    fn from(generation: Generation) -> Self {
+        let Generation { manifest, outcome } = generation;
+        Self {
+            generation: manifest.generation,
+            created: manifest.created,
+            reason: manifest.reason,
+            result: match outcome.as_ref().map(|outcome| outcome.result) {
+                Some(OutcomeResult::Recorded) => EntryResult::Recorded,
+                Some(OutcomeResult::Failed) => EntryResult::Failed,
+                None => EntryResult::Interrupted,
+            },
+            message: outcome.and_then(|outcome| outcome.message),
+            rule_set: manifest.rule_set,
+            publications: manifest.publications,
+            summary: manifest.summary,
+        }
+    }
+}
+
+impl History {
+    /// The newest generations of a state folder, at most so many.
+    pub fn read(dir: &Path, limit: usize) -> Result<Self, ReportError> {
+        let store = Store::new(dir);
+        let mut generations = Vec::new();
+        for number in store.numbers()?.into_iter().rev().take(limit) {
+            generations.push(Entry::from(store.read(number)?));
+        }
+        Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations })
+    }
+
+    /// As people read it, with styles.
+    pub fn text(&self) -> String {
+        if self.generations.is_empty() {
+            return "there is no generation yet\n".to_owned();
+        }
+        let mut text = String::new();
+        for entry in &self.generations {
+            let mark = if Some(entry.generation) == self.current { "*" } else { " " };
+            text.push_str(&format!(
+                "{mark} {HEADLINE}{}{HEADLINE:#}  {}  {}, {}\n",
+                entry.generation,
+                entry.created,
+                entry.reason,
+                entry.result.name()
+            ));
+            if let Some(message) = &entry.message {
+                text.push_str(&format!("      {REMOVED}{message}{REMOVED:#}\n"));
+            }
+            for (name, group) in &entry.summary.groups {
+                text.push_str(&format!(
+                    "      {name}: {ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} prefixes, \
+                     {ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} IPv4 addresses\n",
+                    grouped(group.prefixes_added),
+                    grouped(group.prefixes_removed),
+                    grouped(group.v4_addresses_added),
+                    grouped(group.v4_addresses_removed)
+                ));
+            }
+            for (what, names) in [
+                ("new rules", &entry.summary.rules_added),
+                ("rules gone", &entry.summary.rules_removed),
+                ("rules changed", &entry.summary.rules_changed),
+            ] {
+                if !names.is_empty() {
+                    let names: Vec<_> = names.iter().map(Name::as_str).collect();
+                    text.push_str(&format!("      {what}: {}\n", names.join(", ")));
+                }
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,210 @@
+//! `tagwall status`: what is in force, and what the agent is at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
+use super::{AgentStatus, FeedStatus, ReportError};
+use crate::config::Name;
+use crate::publish::{self, Generation, PublicationRecord, Store};
+use crate::snapshot::Digest;
+use crate::state::{Memory, Pause, Pin};
+
+/// Name and version of the format. Fields may be added to a version; a reader passes over what it does not know.
+const FORMAT: &str = "tagwall-status/1";
+
+/// What is in force, and what the agent is at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `tagwall-status/1`.
+    pub format: String,
+    /// When this was so.
+    #[serde(default)]
+    pub at: Timestamp,
+    /// The state folder.
+    pub state_dir: String,
+    /// The generation in force; none before the first.
+    pub generation: Option<u64>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Why it was made.
+    pub reason: Option<String>,
+    /// Digest of its rule set.
+    pub rule_set: Option<Digest>,
+    /// The publications in it.
+    pub publications: Vec<PublicationRecord>,
+    /// The generation that a rollback keeps in force until `resume`.
+    pub pin: Option<Pin>,
+    /// The emergency stop.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+    /// Whether a publication is under way, or was interrupted and is not mended yet.
+    pub interrupted: bool,
+    /// The targets.
+    pub targets: Vec<TargetStatus>,
+    /// Whether the kernel was read for this status.
+    #[serde(default)]
+    pub verified: bool,
+    /// The running agent; none when none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
+    /// The feeds, as the running agent sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feeds: Vec<FeedStatus>,
+}
+
+/// A target of the generation in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its dialect.
+    pub dialect: String,
+    /// Whether this host's kernel uses it.
+    pub applied: bool,
+    /// How many files it has.
+    pub files: usize,
+    /// Where copies are installed.
+    pub installed: Vec<String>,
+    /// How the kernel differs; absent when it was not asked or does not differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+}
+
+impl Status {
+    /// The status of a state folder; with `verify` the kernel is read and compared.
+    pub fn read(dir: &Path, verify: bool, now: Timestamp) -> Result<Self, ReportError> {
+        let store = Store::new(dir);
+        let memory = Memory::load(dir)?;
+        let number = store.current()?;
+        let generation = number.map(|number| store.read(number)).transpose()?;
+        let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
+        let drift = drift
+            .into_iter()
+            .filter_map(|(name, found)| found.map(|found| (name, found.to_string())))
+            .collect();
+        Ok(Self::of(dir, number, generation.as_ref(), &memory, &drift, now).verified(verify))
+    }
+
+    /// The status of what is known already, so that nothing needs to be read again.
+    pub fn of(
+        dir: &Path,
+        number: Option<u64>,
+        generation: Option<&Generation>,
+        memory: &Memory,
+        drift: &BTreeMap<Name, String>,
+        now: Timestamp,
+    ) -> Self {
+        let manifest = generation.map(|generation| &generation.manifest);
+        let targets = manifest.iter().flat_map(|manifest| &manifest.targets);
+        Self {
+            format: FORMAT.to_owned(),
+            at: now,
+            state_dir: dir.display().to_string(),
+            generation: number,
+            created: manifest.map(|manifest| manifest.created),
+            reason: manifest.map(|manifest| manifest.reason.clone()),
+            rule_set: manifest.map(|manifest| manifest.rule_set),
+            publications: manifest
+                .map(|manifest| manifest.publications.clone())
+                .unwrap_or_default(),
+            pin: memory.pin.clone(),
+            pause: memory.pause.clone(),
+            interrupted: generation.is_some_and(|generation| generation.outcome.is_none()),
+            targets: targets
+                .map(|(name, record)| TargetStatus {
+                    name: name.clone(),
+                    dialect: record.dialect.clone(),
+                    applied: record.kernel.is_some(),
+                    files: record.files.len(),
+                    installed: record
+                        .install
+                        .values()
+                        .map(|path| path.display().to_string())
+                        .collect(),
+                    drift: drift.get(name).cloned(),
+                })
+                .collect(),
+            verified: false,
+            agent: None,
+            feeds: Vec::new(),
+        }
+    }
+
+    fn verified(mut self, verified: bool) -> Self {
+        self.verified = verified;
+        self
+    }
+
+    /// Whether the kernel differs from what is in force.
+    pub fn differs(&self) -> bool {
+        self.targets.iter().any(|target| target.drift.is_some())
+    }
+
+    /// As people read it, with styles.
+    pub fn text(&self) -> String {
+        let mut text = self.in_force();
+        if let Some(pause) = &self.pause {
+            text.push_str(&format!(
+                "{REMOVED}PAUSED{REMOVED:#} since {} by {}: {}\n  nothing is published until `tagwall resume`\n",
+                pause.since, pause.by, pause.reason
+            ));
+        }
+        if let Some(pin) = &self.pin {
+            text.push_str(&format!(
+                "{WARNING}pinned{WARNING:#} since {}: publications are not followed until `tagwall resume`\n",
+                pin.since
+            ));
+        }
+        if self.interrupted {
+            text.push_str(&format!(
+                "{WARNING}interrupted{WARNING:#}: its publication was not recorded; the next run mends it\n"
+            ));
+        }
+        for publication in &self.publications {
+            text.push_str(&format!(
+                "publication {} ({}, change number {}, digest {})\n",
+                publication.cloud,
+                publication.date.as_deref().unwrap_or("no date"),
+                publication.change_number,
+                publication.digest.short()
+            ));
+        }
+        for target in &self.targets {
+            let state = match (&target.drift, target.applied, self.verified) {
+                (Some(drift), ..) => format!("{REMOVED}DIFFERS{REMOVED:#}: {drift}"),
+                (None, true, true) => format!("{ADDED}in the kernel{ADDED:#}, verified"),
+                (None, true, false) => "in the kernel".to_owned(),
+                (None, false, _) => "files only".to_owned(),
+            };
+            text.push_str(&format!(
+                "target {} ({}, {} files): {state}\n",
+                target.name, target.dialect, target.files
+            ));
+            for path in &target.installed {
+                text.push_str(&format!("  installed as {path}\n"));
+            }
+        }
+        for feed in &self.feeds {
+            text.push_str(&feed.text(self.at));
+        }
+        if let Some(agent) = &self.agent {
+            text.push_str(&agent.text(self.at));
+        }
+        text
+    }
+
+    fn in_force(&self) -> String {
+        match (self.generation, self.created) {
+            (Some(number), Some(created)) => format!(
+                "{HEADLINE}generation {number}{HEADLINE:#} of {created}, {} ({})\n",
+                relative(created, self.at),
+                self.reason.as_deref().unwrap_or_default()
+            ),
+            _ => format!("nothing is in force: {} holds no generation\n", self.state_dir),
+        }
+    }
+}
