@@ -74,6 +74,23 @@ pub enum Became {
     Failed(PublishError),
 }
 
+impl fmt::Display for Restored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, found, became } = self;
+        write!(formatter, "target {target}: {found}; ")?;
+        match became {
+            Became::Restored => formatter.write_str("brought back what was published")?,
+            Became::Held => formatter.write_str("left alone, for on-drift is \"hold\"")?,
+            Became::Failed(error) => write!(formatter, "could not be brought back: {error}")?,
+        }
+        let diff = found.diff();
+        if !diff.is_empty() {
+            write!(formatter, "\n{}", diff.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
 impl Publisher {
     /// Compares kernel and installed files with the generation in force, target by target.
     pub fn drift(&self) -> Result<BTreeMap<Name, Found>, PublishError> {

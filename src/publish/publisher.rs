@@ -61,6 +61,13 @@ impl Publisher {
         self.lock.release();
     }
 
+    /// Whether publishing this would change nothing.
+    pub fn is_in_force(&self, request: &Request) -> Result<bool, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(false) };
+        let manifest = self.store.read(number)?.manifest;
+        Ok(manifest.is_met_by(request, request.rule_set.digest()))
+    }
+
     /// Replaces files of the state folder without a generation: all of them or none.
     pub fn keep(&self, companions: &[Companion]) -> Result<(), PublishError> {
         companions::replace(self.store.dir(), companions)
@@ -83,7 +90,8 @@ impl Publisher {
         verify::room(&self.store, request)?;
         let (mut transition, behind) = self.staged(request, rule_set, old)?;
         let number = transition.manifest.generation;
-        let journal = Journal { behind, ..Journal::new(before, number) };
+        let mut journal = Journal::new(before, number);
+        journal.behind = behind;
         if let Err(error) = verify::save(&self.store, &mut transition)
             .and_then(|()| journal.write(self.store.dir()))
         {

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(drift.to_string(), "set s lacks 1 and has 2 prefixes too many");
         assert_eq!(drift.diff().unwrap(), "-192.0.2.0/26\n+198.51.100.0/24\n+2001:db8::/32\n");
         assert!(unified("a\nb\n", "a\nc\n").contains("-b\n+c\n"));
-        let many: String = (0..1000).map(|line| format!("{line}\n")).collect();
+        let many = "line\n".repeat(1000);
         let shown = unified("", &many);
         assert_eq!(shown.lines().count(), MAX_LINES + 1);
         assert!(shown.ends_with(" more lines\n"), "{shown}");
