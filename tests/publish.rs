@@ -535,8 +535,11 @@ fn a_killed_publication_whose_child_runs_on_keeps_others_out_until_the_child_end
     host.expect(0, &["render"]);
     let (script, waits) = (host.path("push"), host.path("waits"));
     fs::write(&waits, "").unwrap();
-    fs::write(&script, format!("#!/bin/sh\n[ -e {} ] && exec sleep 300\nexit 0\n", waits.display()))
-        .unwrap();
+    fs::write(
+        &script,
+        format!("#!/bin/sh\n[ -e {} ] && exec sleep 300\nexit 0\n", waits.display()),
+    )
+    .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let slow = format!(
         "{EDGE}[targets.slow]\nreload = [\"{}\"]\ntime-limit = 400\n[targets.slow.list]\n",

@@ -8,6 +8,7 @@ use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
 use crate::publish::{Published, Request, Restored, Retention};
 use crate::render::Templates;
+use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
 
 /// What is offered, and under which configuration.
@@ -62,8 +63,16 @@ impl Operator {
                 (None, Err(older)) => return Err(older.into()),
             }
         }
-        let inputs =
-            Inputs { config, templates, belief: &self.belief, offers, previous: None, now };
+        let hosts = HostAddresses::new();
+        let inputs = Inputs {
+            config,
+            templates,
+            belief: &self.belief,
+            offers,
+            hosts: &hosts,
+            previous: None,
+            now,
+        };
         let (judgement, plan) = pipeline::judged(&inputs)?;
         let warnings = plan
             .artifacts

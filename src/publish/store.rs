@@ -345,7 +345,7 @@ impl Store {
     }
 }
 
-/// Makes a folder that everybody may read, whatever the umask.
+/// Makes a folder whose mode is set, and not left to the umask: who may enter the state folder may read what is in force.
 fn make_folder(path: &Path) -> Result<(), PublishError> {
     fs::DirBuilder::new().mode(0o755).create(path).map_err(failed("create", path))?;
     fs::set_permissions(path, Permissions::from_mode(0o755))
