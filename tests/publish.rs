@@ -449,6 +449,11 @@ fn foreign_edits_are_shown_and_overwritten_or_held() {
     let (_, stderr) = host.expect(0, &["render"]);
     assert!(stderr.contains("left alone"), "{stderr}");
     assert_eq!(host.rules(), rules);
+    host.expect(1, &["restore"]);
+    assert_eq!(host.rules(), rules);
+    host.expect(0, &["restore", "--overwrite"]);
+    host.expect(0, &["status", "--verify"]);
+    edit();
     // What is lost altogether is brought back all the same.
     fs::remove_file(&installed).unwrap();
     host.namespace.run(&["nft", "flush", "ruleset"], b"");

@@ -173,7 +173,7 @@ impl Publisher {
         let manifest = Manifest::new(number, request, rule_set, old.as_ref(), &old_rules);
         self.store.stage(request, &manifest, old.as_ref())?;
         let mut transition = Transition::new(manifest, old);
-        let mut failures = verify::all(&self.store, &mut transition, request.overwrite);
+        let mut failures = verify::all(&self.store, &mut transition);
         if failures.is_empty() {
             return Ok((transition, BTreeMap::new()));
         }

@@ -37,8 +37,6 @@ pub struct Request {
     pub small: bool,
     /// Files of the state folder that change together with the generation, or alone when the rules are the same.
     pub companions: Vec<Companion>,
-    /// Whether foreign changes are overwritten where `on-drift` is `hold`.
-    pub overwrite: bool,
     /// The rules of targets that keep the files of an earlier generation, where those are not this request's.
     pub(super) carried: BTreeMap<Name, RuleSet>,
 }
@@ -105,7 +103,6 @@ impl Request {
             now,
             small: false,
             companions: Vec::new(),
-            overwrite: false,
             carried: BTreeMap::new(),
         })
     }
@@ -127,7 +124,6 @@ impl Request {
             now,
             small: manifest.small,
             companions: Vec::new(),
-            overwrite: false,
             carried: BTreeMap::new(),
         };
         for (name, record) in manifest.targets {

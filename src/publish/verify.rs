@@ -33,11 +33,11 @@ pub(super) fn room(store: &Store, request: &Request) -> Result<(), PublishError>
 
 /// Asks about every target that changes; finds out for which an update is enough. Stops at the first failure that ends the
 /// publication.
-pub(super) fn all(store: &Store, transition: &mut Transition, overwrite: bool) -> Vec<StepFailure> {
+pub(super) fn all(store: &Store, transition: &mut Transition) -> Vec<StepFailure> {
     let mut failures = Vec::new();
     let names: Vec<Name> = transition.changed.iter().cloned().collect();
     for name in names {
-        match one(store, transition, &name, overwrite) {
+        match one(store, transition, &name) {
             Ok(Some(update)) => {
                 transition.updates.insert(name, update);
             }
@@ -54,16 +54,11 @@ pub(super) fn all(store: &Store, transition: &mut Transition, overwrite: bool) -
     failures
 }
 
-fn one(
-    store: &Store,
-    transition: &Transition,
-    name: &Name,
-    overwrite: bool,
-) -> Result<Option<Update>, StepFailure> {
+fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Update>, StepFailure> {
     let Some(record) = transition.manifest.targets.get(name) else { return Ok(None) };
     let failed = |error: FirewallError| StepFailure::new(name, "verify", error);
     let old = transition.old.as_ref().filter(|old| old.targets.contains_key(name));
-    if let (Some(old), OnDrift::Hold, false) = (old, record.on_drift, overwrite) {
+    if let (Some(old), OnDrift::Hold) = (old, record.on_drift) {
         let found = drift::of_target(store, old, name).map_err(failed)?;
         let foreign: Vec<_> = found.into_iter().filter(|drift| !drift.is_loss()).collect();
         if !foreign.is_empty() {

@@ -62,7 +62,7 @@ pub enum FirewallError {
     Difference(Drift),
     /// Somebody else changed what is in force, and the target is to be left alone then.
     #[error(
-        "somebody else changed what is in force, and on-drift is \"hold\": {}; take it back, or publish with --overwrite",
+        "somebody else changed what is in force, and on-drift is \"hold\": {}; take it back, or overwrite it with `tagwall restore --overwrite`",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     Held(Vec<Drift>),
