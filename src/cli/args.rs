@@ -13,6 +13,7 @@ use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
+use super::restore::RestoreArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
