@@ -24,13 +24,12 @@ pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::R
     }
     let restored = publisher.restore(args.overwrite)?;
     publisher.close();
-    let mut text: String = restored.iter().map(|restored| format!("{restored}\n")).collect();
-    if text.is_empty() {
-        text.push_str("kernel and installed files are as they were published\n");
+    if restored.is_empty() {
+        printer.out("kernel and installed files are as they were published\n")?;
     }
-    printer.out(&text)?;
     let mut exit = Exit::Ok;
     for restored in restored {
+        printer.out(&format!("{restored}\n"))?;
         match restored.became {
             Became::Restored => {}
             Became::Held => exit = Exit::Differs,
