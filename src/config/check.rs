@@ -24,6 +24,10 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    for mut diagnostic in super::dns::check_dns(&config.dns) {
+        diagnostic.span = line_that_starts(config, "[dns");
+        found.push(diagnostic);
+    }
     check_agent(config, &mut found);
     check_serve(config, &mut found);
     for (settings, limit, key) in [
