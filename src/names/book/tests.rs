@@ -78,10 +78,7 @@ fn an_answer_brings_addresses_and_the_next_look() {
     assert!(changed.addresses);
     let all = ["198.51.100.7", "198.51.100.8", "2001:db8::7"].map(|text| text.parse().unwrap());
     assert_eq!(changed.news, [News::Appeared(name(), all.to_vec())]);
-    assert_eq!(
-        addresses(&book, start()),
-        ["198.51.100.7/32", "198.51.100.8/32", "2001:db8::7/128"]
-    );
+    assert_eq!(addresses(&book, start()), ["198.51.100.7", "198.51.100.8", "2001:db8::7"]);
     let entry = book.entry(&name()).unwrap();
     assert_eq!((entry.ttl, entry.answered), (Some(60), Some(start())));
     assert_eq!(entry.aliases, ["edge.example.net"]);
