@@ -3,7 +3,7 @@
 //! Owns the settings of resolvers and answers, and what holds for one name. Whether a name is resolved at all is a
 //! target's matter (`hostnames`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -251,10 +251,11 @@ pub(super) fn check_dns(dns: &Dns) -> Vec<Diagnostic> {
     if dns.timeout < Period::seconds(1) || dns.timeout > Period::minutes(1) {
         found.push(Diagnostic::new(format!("dns.timeout is {}; it is 1s to 1m", dns.timeout)));
     }
-    let mut labels: Vec<String> = dns.resolvers.iter().map(ToString::to_string).collect();
-    labels.sort();
-    if let Some(twice) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
-        found.push(Diagnostic::new(format!("dns.resolvers names {} twice", twice[0])));
+    let mut seen = BTreeSet::new();
+    for twice in
+        dns.resolvers.iter().map(ToString::to_string).filter(|label| !seen.insert(label.clone()))
+    {
+        found.push(Diagnostic::new(format!("dns.resolvers names {twice} twice")));
     }
     if dns.trust_anchor.is_some() && !dns.dnssec {
         found.push(

@@ -25,7 +25,7 @@ pub(super) fn bounded(ttl: u32, policy: &DnsPolicy) -> Duration {
 /// together from being asked together for ever.
 pub(super) fn after_answer(now: Timestamp, ttl: Duration, spread: f64) -> Timestamp {
     let lead = (ttl / 10).min(LONGEST_LEAD);
-    later(now, ttl - lead.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0)))
+    later(now, ttl.saturating_sub(lead.mul_f64(0.5 + 0.5 * spread.clamp(0.0, 1.0))))
 }
 
 /// The next look after the `failures`th failure in a row.
