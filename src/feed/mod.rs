@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::os::files::{self, FileError};
+use crate::os::files::{self, FileError, Step};
 use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot, SnapshotError};
 
 /// Why a publication could not be had.
@@ -32,25 +32,30 @@ pub enum FeedError {
     },
 }
 
-/// Reads a publication from a file, or from standard input when the path is `-`.
+/// Reads a publication from a file, or from standard input when the path is `-`, as it streams in.
 pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError> {
-    let bytes = if path == Path::new("-") {
-        files::read_stream_bounded(std::io::stdin().lock(), policy.max_bytes, "standard input")
+    let unreadable = |source| FeedError::Read { path: path.to_owned(), source };
+    let snapshot = if path == Path::new("-") {
+        Snapshot::read(&mut std::io::stdin().lock(), policy)
     } else {
-        files::read_bounded(path, policy.max_bytes)
+        let mut file = files::open_bounded(path, policy.max_bytes).map_err(unreadable)?;
+        Snapshot::read(&mut file, policy)
     };
-    let bytes = bytes.map_err(|source| FeedError::Read { path: path.to_owned(), source })?;
-    parse(&bytes, policy, path.display().to_string())
+    match snapshot {
+        Ok(snapshot) => Ok(Publication::new(snapshot, path.display().to_string())),
+        Err(SnapshotError::Unreadable(source)) => {
+            let path = path.to_owned();
+            Err(unreadable(FileError::Io { path, step: Step::Read, source }))
+        }
+        Err(source) => Err(FeedError::Refused { origin: path.display().to_string(), source }),
+    }
 }
 
 /// The embedded publication of documentation ranges.
 pub fn example(policy: &Policy) -> Result<Publication, FeedError> {
-    parse(EXAMPLE_DOCUMENT.as_bytes(), policy, "embedded example".to_owned())
-}
-
-fn parse(bytes: &[u8], policy: &Policy, origin: String) -> Result<Publication, FeedError> {
-    match Snapshot::parse(bytes, policy) {
+    let origin = "embedded example";
+    match Snapshot::parse(EXAMPLE_DOCUMENT.as_bytes(), policy) {
         Ok(snapshot) => Ok(Publication::new(snapshot, origin)),
-        Err(source) => Err(FeedError::Refused { origin, source }),
+        Err(source) => Err(FeedError::Refused { origin: origin.to_owned(), source }),
     }
 }

@@ -15,10 +15,10 @@ mod document;
 mod error;
 mod example;
 mod features;
+mod json;
 mod parse;
 mod publication;
 mod scalars;
-mod skip;
 mod tag;
 
 pub use cloud::Cloud;
