@@ -9,11 +9,13 @@ mod diff;
 mod exit;
 mod explain;
 mod feeds;
+mod generator;
 mod init;
 mod man;
 mod printer;
 mod publish;
 mod render;
+mod restore;
 mod status;
 mod summary;
 mod tags;
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Restore => restore::run(&cli, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Templates(args) => templates::run(args, &printer),
         Command::Completions(args) => completions::run(args, &printer),
         Command::Man(args) => man::run(args, &printer),
+        Command::Generator(args) => generator::run(&cli, args, &printer),
     };
     match outcome {
         Ok(exit) => exit.into(),

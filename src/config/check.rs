@@ -24,6 +24,8 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    check_feeds(config, &mut found);
+    check_guard(config, &mut found);
     check_agent(config, &mut found);
     check_serve(config, &mut found);
     for (settings, limit, key) in [
@@ -39,6 +41,24 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+fn check_guard(config: &Config, found: &mut Vec<Diagnostic>) {
+    let of_profile = |name: &Name, profile: &Name| {
+        let (name, prefix) = (name.as_str().to_lowercase(), format!("apim-{profile}-"));
+        name.starts_with(&prefix.to_lowercase())
+    };
+    let known = |name: &Name| {
+        config.groups.contains_key(name)
+            || config.apim.contains_key(name)
+            || config.apim.keys().any(|profile| of_profile(name, profile))
+    };
+    let mut wrong = Vec::new();
+    config.guard.check(&known, &mut wrong);
+    for (line, mut diagnostic) in wrong {
+        diagnostic.span = line_that_starts(config, &line);
+        found.push(diagnostic);
+    }
 }
 
 fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
@@ -57,6 +77,18 @@ fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
     }
     for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
         found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
+    }
+}
+
+fn check_feeds(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, feed) in &config.feeds {
+        let before = found.len();
+        feed.get_ref().check(name, config, found);
+        for diagnostic in &mut found[before..] {
+            if diagnostic.span.is_none() {
+                diagnostic.span = Some(feed.span());
+            }
+        }
     }
 }
 

@@ -1,36 +1,25 @@
 //! Where publications come from.
 //!
-//! Owns the ways to a document's bytes. Promises: reading is bounded in size and never blocks on something that is not a
-//! file. Does not judge what it read: that is the snapshot's and the guard's business.
+//! Owns the ways to a document's bytes: a file given by hand, and the feeds of the configuration ([`Source`]), each looked at
+//! when its turn comes. Promises: reading is bounded in size and time and never blocks on something that is not a file; an
+//! unchanged document costs a conditional request and is not parsed; what was found is a whole, valid document of the feed's
+//! cloud; no credential is in an error. Does not decide when to look, nor whether what it found is newer or plausible: that is
+//! the business of the agent, of [`state`](crate::state) and of the guard.
 
-use std::path::{Path, PathBuf};
+mod directory;
+mod download;
+mod error;
+mod http;
+mod source;
 
-use thiserror::Error;
+pub use directory::{Watch, Watching};
+pub use error::FeedError;
+pub use source::{Ending, Found, Look, Source, endings};
+
+use std::path::Path;
 
 use crate::os::files::{self, FileError, Step};
 use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot, SnapshotError};
-
-/// Why a publication could not be had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FeedError {
-    /// The file cannot be read.
-    #[error("cannot read the publication {path}: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: FileError,
-    },
-    /// The document is not taken.
-    #[error("the publication {origin} is refused: {source}")]
-    Refused {
-        /// Where it came from.
-        origin: String,
-        /// Why.
-        source: SnapshotError,
-    },
-}
 
 /// Reads a publication from a file, or from standard input when the path is `-`, as it streams in.
 pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError> {
@@ -41,21 +30,29 @@ pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError>
         let mut file = files::open_bounded(path, policy.max_bytes).map_err(unreadable)?;
         Snapshot::read(&mut file, policy)
     };
-    match snapshot {
-        Ok(snapshot) => Ok(Publication::new(snapshot, path.display().to_string())),
-        Err(SnapshotError::Unreadable(source)) => {
-            let path = path.to_owned();
-            Err(unreadable(FileError::Io { path, step: Step::Read, source }))
-        }
-        Err(source) => Err(FeedError::Refused { origin: path.display().to_string(), source }),
+    let origin = path.display().to_string();
+    if let Err(SnapshotError::Unreadable(source)) = snapshot {
+        let path = path.to_owned();
+        return Err(unreadable(FileError::Io { path, step: Step::Read, source }));
     }
+    taken(snapshot, origin)
 }
 
 /// The embedded publication of documentation ranges.
 pub fn example(policy: &Policy) -> Result<Publication, FeedError> {
-    let origin = "embedded example";
-    match Snapshot::parse(EXAMPLE_DOCUMENT.as_bytes(), policy) {
+    parse(EXAMPLE_DOCUMENT.as_bytes(), policy, "embedded example".to_owned())
+}
+
+fn parse(bytes: &[u8], policy: &Policy, origin: String) -> Result<Publication, FeedError> {
+    taken(Snapshot::parse(bytes, policy), origin)
+}
+
+fn taken(
+    snapshot: Result<Snapshot, SnapshotError>,
+    origin: String,
+) -> Result<Publication, FeedError> {
+    match snapshot {
         Ok(snapshot) => Ok(Publication::new(snapshot, origin)),
-        Err(source) => Err(FeedError::Refused { origin: origin.to_owned(), source }),
+        Err(source) => Err(FeedError::Refused { origin, source }),
     }
 }

@@ -10,6 +10,7 @@
 //! Discovery API, which differ only in that the API writes change numbers as strings.
 
 mod cloud;
+mod content;
 pub mod digest;
 mod document;
 mod error;
@@ -19,15 +20,18 @@ mod json;
 mod parse;
 mod publication;
 mod scalars;
+mod seen;
 mod tag;
 
 pub use cloud::Cloud;
+pub use content::TagContent;
 pub use digest::Digest;
 pub use error::{Fault, SnapshotError, UnknownTag};
 pub use example::EXAMPLE_DOCUMENT;
 pub use features::Features;
 pub use parse::Policy;
 pub use publication::{Publication, date_in_name};
+pub use seen::{Seen, Validators};
 pub use tag::{ServiceTag, TagName};
 
 use ipnet::{Ipv4Net, Ipv6Net};

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::error::Fault;
 use super::json::Json;
-use super::{Cloud, ServiceTag, Snapshot, SnapshotError, document, tag};
+use super::{Cloud, ServiceTag, Snapshot, SnapshotError, document};
 use crate::os::printable::printable;
 use crate::prefix::{PrefixSet, parse, special};
 
@@ -151,37 +151,7 @@ impl<'p> Builder<'p> {
             self.v4[tag.v4.start as usize..tag.v4.end as usize].sort_unstable();
             self.v6[tag.v6.start as usize..tag.v6.end as usize].sort_unstable();
         }
-        let by_name = sorted_by_name(&self.tags)?;
-        self.v4.shrink_to_fit();
-        self.v6.shrink_to_fit();
-        self.tags.shrink_to_fit();
-        Ok(Snapshot { cloud, change_number, by_name, tags: self.tags, v4: self.v4, v6: self.v6 })
-    }
-}
-
-/// Indices of the tags, ordered by name without regard to case.
-fn sorted_by_name(tags: &[ServiceTag]) -> Result<Vec<u32>, Fault> {
-    let limit = u32::MAX as usize;
-    let count = u32::try_from(tags.len()).map_err(|_| Fault::TooMany { what: "tags", limit })?;
-    let name = |index: u32| tags[index as usize].name.as_str();
-    // The beginning of a name as a number decides nearly every comparison.
-    let start = |index: u32| {
-        let mut start = [0; 16];
-        start
-            .iter_mut()
-            .zip(name(index).bytes())
-            .for_each(|(to, from)| *to = from.to_ascii_lowercase());
-        u128::from_be_bytes(start)
-    };
-    let mut keys: Vec<(u128, u32)> = (0..count).map(|index| (start(index), index)).collect();
-    keys.sort_unstable_by(|left, right| {
-        left.0.cmp(&right.0).then_with(|| tag::compare_names(name(left.1), name(right.1)))
-    });
-    let by_name: Vec<u32> = keys.into_iter().map(|(_, index)| index).collect();
-    let twice = |pair: &&[u32]| name(pair[0]).eq_ignore_ascii_case(name(pair[1]));
-    match by_name.windows(2).find(twice) {
-        Some(pair) => Err(Fault::DuplicateTag(name(pair[1]).to_owned())),
-        None => Ok(by_name),
+        Snapshot::assemble(cloud, change_number, self.tags, self.v4, self.v6)
     }
 }
 
