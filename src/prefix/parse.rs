@@ -141,7 +141,7 @@ fn octet(bytes: &[u8; LONGEST_V4 + 2], at: usize, end: u8) -> Option<(u32, usize
     // The first digit is the lowest byte. A digit becomes 0 to 9, everything else more.
     let four = u32::from_le_bytes(four);
     let values = four ^ (EACH * u32::from(b'0'));
-    let others = ((values & (EACH * 0x7f)) + EACH * 0x76 | values) & (EACH * 0x80);
+    let others = (((values & (EACH * 0x7f)) + EACH * 0x76) | values) & (EACH * 0x80);
     // The bits of the digits: 8, 16 or 24; 0 when there is none, and 32 when there are too many.
     let bits = others.trailing_zeros() & !7;
     if bits == 0 || (four.unbounded_shr(bits) & 0xff) != u32::from(end) || bits > 24 {
@@ -150,7 +150,7 @@ fn octet(bytes: &[u8; LONGEST_V4 + 2], at: usize, end: u8) -> Option<(u32, usize
     // The last digit to the highest byte, so that its place no longer depends on how many there are.
     let places = values << (32 - bits);
     let number = (places >> 24) + (places >> 16 & 0xff) * 10 + (places >> 8 & 0xff) * 100;
-    let leading_zero = values & 0xff == 0 && bits > 8;
+    let leading_zero = values.trailing_zeros() >= 8 && bits > 8;
     (number <= 255 && !leading_zero).then_some((number, bits as usize / 8))
 }
 

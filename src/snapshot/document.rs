@@ -47,7 +47,7 @@ pub(super) fn read(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(),
 #[cold]
 fn refused(json: &Json<'_>, fault: Fault) -> Stop {
     let (line, column) = json.place();
-    Box::new(SnapshotError::Fault { line, column, fault })
+    Stop::from(SnapshotError::Fault { line, column, fault })
 }
 
 fn tags(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(), Stop> {
@@ -198,7 +198,7 @@ fn prefixes(json: &mut Json<'_>, builder: &mut Builder<'_>, draft: &Draft) -> Re
             // The beginning of the text and not its end: it may be long.
             let (line, column) = json.place_back(back);
             let fault = fault.in_tag(draft.name.as_ref());
-            return Err(Box::new(SnapshotError::Fault { line, column, fault }));
+            return Err(Stop::from(SnapshotError::Fault { line, column, fault }));
         }
     }
 }

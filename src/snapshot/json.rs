@@ -16,7 +16,20 @@ use super::SnapshotError;
 use bytes::{newlines, plain_length, space, unescape};
 
 /// Why reading stops. Boxed, so that what a reader returns byte after byte stays small.
-pub(super) type Stop = Box<SnapshotError>;
+#[derive(Debug)]
+pub(super) struct Stop(Box<SnapshotError>);
+
+impl From<SnapshotError> for Stop {
+    fn from(error: SnapshotError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<Stop> for SnapshotError {
+    fn from(stop: Stop) -> Self {
+        *stop.0
+    }
+}
 
 /// Bytes of the document that are in memory at a time. Small enough to stay in a processor's cache.
 const WINDOW: usize = 64 << 10;
@@ -465,14 +478,14 @@ impl<'s> Json<'s> {
             match self.source.read(&mut self.window[self.filled..]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 outcome => {
-                    break outcome.map_err(|error| Box::new(SnapshotError::Unreadable(error)))?;
+                    break outcome.map_err(|error| Stop::from(SnapshotError::Unreadable(error)))?;
                 }
             }
         };
         self.filled += count;
         self.ended = count == 0;
         if self.gone.bytes + self.filled as u64 > self.limit {
-            return Err(Box::new(SnapshotError::TooLarge { limit: self.limit }));
+            return Err(Stop::from(SnapshotError::TooLarge { limit: self.limit }));
         }
         Ok(count > 0)
     }

@@ -67,7 +67,7 @@ impl Snapshot {
         let mut builder = Builder::new(policy);
         Json::new(document, policy.max_bytes)
             .and_then(|mut json| document::read(&mut json, &mut builder))
-            .map_err(|stop| *stop)?;
+            .map_err(SnapshotError::from)?;
         builder.finish().map_err(SnapshotError::Whole)
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a document, and where.
 
+use super::bytes::newlines;
 use super::{Json, Stop};
 use crate::snapshot::SnapshotError;
 
@@ -16,12 +17,12 @@ impl Json<'_> {
 
     fn place_of(&self, next: usize) -> (usize, usize) {
         let before = &self.window[..next];
-        let newlines = before.iter().filter(|byte| **byte == b'\n').count();
+        let newlines = self.gone.newlines + newlines(before);
         let column = match before.iter().rposition(|byte| *byte == b'\n') {
             Some(newline) => next - newline - 1,
             None => self.gone.column + next,
         };
-        (self.gone.newlines + newlines + 1, column + 1)
+        (newlines + 1, column + 1)
     }
 
     /// Something else was expected here.
@@ -51,7 +52,7 @@ impl Json<'_> {
     #[cold]
     pub(in crate::snapshot) fn malformed(&self, what: &str) -> Stop {
         let (line, column) = self.place();
-        Box::new(SnapshotError::Malformed {
+        Stop::from(SnapshotError::Malformed {
             hint: self.hint(),
             what: what.to_owned(),
             line,
@@ -65,7 +66,7 @@ impl Json<'_> {
         match std::str::from_utf8(&self.window[at..self.filled]) {
             Err(error) if error.valid_up_to() == 0 => {
                 let offset = self.gone.bytes + at as u64;
-                Box::new(SnapshotError::NotText { offset, hint: self.hint() })
+                Stop::from(SnapshotError::NotText { offset, hint: self.hint() })
             }
             _ => self.malformed("a character that JSON has in strings only"),
         }

@@ -27,7 +27,7 @@ fn skipped(text: &[u8], window: usize, pieces: &[usize]) -> Result<(), String> {
             json.skip()?;
             json.end()
         })
-        .map_err(|stop| stop.to_string())
+        .map_err(|stop| stop.0.to_string())
 }
 
 /// Reads a publication in a window and pieces of these sizes.
@@ -36,8 +36,8 @@ fn read(text: &[u8], window: usize, pieces: &[usize]) -> Result<String, String> 
     let mut source = Pieces(text, pieces.to_vec(), 0);
     let mut builder = Builder::new(&policy);
     let mut json =
-        Json::with_window(&mut source, 1 << 20, window).map_err(|stop| stop.to_string())?;
-    document::read(&mut json, &mut builder).map_err(|stop| stop.to_string())?;
+        Json::with_window(&mut source, 1 << 20, window).map_err(|stop| stop.0.to_string())?;
+    document::read(&mut json, &mut builder).map_err(|stop| stop.0.to_string())?;
     builder
         .finish()
         .map(|snapshot| snapshot.digest().to_string())
