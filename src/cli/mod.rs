@@ -58,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
         Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore => restore::run(&cli, &printer),
+        Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
