@@ -57,7 +57,6 @@ pub fn main() -> ExitCode {
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
         Command::Replay(args) => replay::run(&cli, args, &printer),
-        Command::Restore => restore::run(&cli, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),

@@ -58,20 +58,17 @@ impl Drafts {
             .0
             .iter_mut()
             .find(|draft| draft.kind == kind && draft.critical == critical && draft.space == space);
-        match same {
-            Some(draft) => {
-                for cause in causes {
-                    if !draft.causes.contains(&cause) {
-                        draft.causes.push(cause);
-                    }
+        if let Some(draft) = same {
+            for cause in causes {
+                if !draft.causes.contains(&cause) {
+                    draft.causes.push(cause);
                 }
-                draft.groups.push(group);
-                draft.scopes.push(index);
             }
-            None => {
-                let (groups, scopes) = (vec![group], vec![index]);
-                self.0.push(Draft { kind, critical, space, causes, groups, scopes });
-            }
+            draft.groups.push(group);
+            draft.scopes.push(index);
+        } else {
+            let (groups, scopes) = (vec![group], vec![index]);
+            self.0.push(Draft { kind, critical, space, causes, groups, scopes });
         }
     }
 }

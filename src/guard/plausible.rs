@@ -121,9 +121,9 @@ impl Found {
         {
             let rest = ordinary.0.difference(&critical.0);
             for (space, causes) in [critical, (rest, ordinary.1)] {
-                if !causes.is_empty()
-                    && !(space.is_empty() && !causes.iter().any(Cause::is_critical))
-                {
+                // What only a person may decide counts even without an address; a rest of nothing does not.
+                let counts = !space.is_empty() || causes.iter().any(Cause::is_critical);
+                if counts && !causes.is_empty() {
                     suspicions.push(Suspicion { kind, space, causes });
                 }
             }

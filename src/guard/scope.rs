@@ -61,9 +61,9 @@ impl Scope {
             [only] if self.fixed.is_empty() => only.clone(),
             _ => {
                 let v4 =
-                    sets.iter().chain([&self.fixed]).flat_map(|set| set.v4()).copied().collect();
+                    sets.iter().chain([&self.fixed]).flat_map(PrefixSet::v4).copied().collect();
                 let v6 =
-                    sets.iter().chain([&self.fixed]).flat_map(|set| set.v6()).copied().collect();
+                    sets.iter().chain([&self.fixed]).flat_map(PrefixSet::v6).copied().collect();
                 PrefixSet::from_parts(v4, v6)
             }
         };

@@ -217,9 +217,9 @@ impl<'c> Replay<'c> {
                 critical: hold.critical,
             });
             if known(hold) {
-                replayed.still_held.extend(lines)
+                replayed.still_held.extend(lines);
             } else {
-                replayed.held.extend(lines)
+                replayed.held.extend(lines);
             }
         }
         let reasons: Vec<String> = replayed

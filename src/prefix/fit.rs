@@ -38,7 +38,7 @@ pub fn fit(set: &PrefixSet, budget: usize, forbidden: &PrefixSet) -> Result<Fitt
     }
     let v4 = Tree::new(set.v4(), budget, |net| ranges::overlaps(forbidden.v4(), net));
     let v6 = Tree::new(set.v6(), budget, |net| ranges::overlaps(forbidden.v6(), net));
-    let (least4, least6) = (v4.least(), v6.least());
+    let (least4, least6) = (v4.least, v6.least);
     if least4 + least6 > budget {
         return Err(DoesNotFit { needed: least4 + least6 });
     }
@@ -81,46 +81,56 @@ struct Tree<P> {
     nodes: Vec<Node<P>>,
     /// Surplus by number of prefixes, from 1; empty for an empty set.
     costs: Vec<u128>,
+    /// The fewest prefixes that do, whatever the budget is.
+    least: usize,
+}
+
+/// What is known of a node once it is built.
+struct Built {
+    index: usize,
+    costs: Vec<u128>,
+    /// The addresses that it must hold.
+    size: u128,
+    least: usize,
 }
 
 impl<P: Prefix + IntoSize> Tree<P> {
     fn new(list: &[P], budget: usize, forbidden: impl Fn(P) -> bool) -> Self {
-        let mut tree = Self { nodes: Vec::with_capacity(list.len() * 2), costs: Vec::new() };
+        let mut tree =
+            Self { nodes: Vec::with_capacity(list.len() * 2), costs: Vec::new(), least: 0 };
         if !list.is_empty() {
-            let (_, costs, _) = tree.build(list, budget.max(1), &forbidden);
-            tree.costs = costs;
+            let root = tree.build(list, budget.max(1), &forbidden);
+            (tree.costs, tree.least) = (root.costs, root.least);
         }
         tree
     }
 
-    /// Builds the node over these prefixes; gives its index, its costs and the addresses that it must hold.
-    fn build(
-        &mut self,
-        list: &[P],
-        budget: usize,
-        forbidden: &impl Fn(P) -> bool,
-    ) -> (usize, Vec<u128>, u128) {
+    /// Builds the node over these prefixes.
+    fn build(&mut self, list: &[P], budget: usize, forbidden: &impl Fn(P) -> bool) -> Built {
         if let [only] = list {
             self.nodes.push(Node { net: *only, children: None, left: vec![0] });
-            return (self.nodes.len() - 1, vec![0], only.size());
+            let index = self.nodes.len() - 1;
+            return Built { index, costs: vec![0], size: only.size(), least: 1 };
         }
         // At least two: the highest bit in which the first and the last address differ is where the tree branches.
-        let (first, last) = (list[0].first(), list[list.len() - 1].last());
-        let bit = (first ^ last).highest_one();
+        let first = list[0].first();
+        let bit = (first ^ list[list.len() - 1].last()).highest_one();
         let net = P::new(first, <P::Bits as Bits>::WIDTH - 1 - bit);
         let net = P::new(net.first(), net.length());
-        let middle = list.partition_point(|prefix| (prefix.first() ^ first).is_below(bit));
-        let (left, left_costs, left_size) = self.build(&list[..middle], budget, forbidden);
-        let (right, right_costs, right_size) = self.build(&list[middle..], budget, forbidden);
-        let size = left_size + right_size;
-        let most = (left_costs.len() + right_costs.len()).min(budget);
+        let middle = list.partition_point(|prefix| is_below(prefix.first() ^ first, bit));
+        let left = self.build(&list[..middle], budget, forbidden);
+        let right = self.build(&list[middle..], budget, forbidden);
+        let size = left.size + right.size;
+        let most = (left.costs.len() + right.costs.len()).min(budget);
+        let mut least = left.least + right.least;
         let mut costs = vec![NEVER; most];
         let mut choice = vec![0_u32; most];
         if !forbidden(net) {
             costs[0] = net.size() - size;
+            least = 1;
         }
-        for (l, left_cost) in left_costs.iter().enumerate() {
-            for (r, right_cost) in right_costs.iter().enumerate().take(most.saturating_sub(l + 1)) {
+        for (l, left_cost) in left.costs.iter().enumerate() {
+            for (r, right_cost) in right.costs.iter().enumerate().take(most.saturating_sub(l + 1)) {
                 // With l + 1 prefixes on the left and r + 1 on the right.
                 let (cost, index) = (left_cost.saturating_add(*right_cost), l + r + 1);
                 if cost < costs[index] {
@@ -130,16 +140,9 @@ impl<P: Prefix + IntoSize> Tree<P> {
                 }
             }
         }
-        self.nodes.push(Node { net, children: Some((left, right)), left: choice });
-        (self.nodes.len() - 1, costs, size)
-    }
-
-    /// The fewest prefixes that do.
-    fn least(&self) -> usize {
-        match self.costs.iter().position(|cost| *cost != NEVER) {
-            Some(position) => position + 1,
-            None => self.costs.len(),
-        }
+        let children = Some((left.index, right.index));
+        self.nodes.push(Node { net, children, left: choice });
+        Built { index: self.nodes.len() - 1, costs, size, least }
     }
 
     /// The most prefixes that are of use.
@@ -189,15 +192,9 @@ impl IntoSize for Ipv6Net {
     }
 }
 
-trait Below {
-    fn is_below(self, bit: u8) -> bool;
-}
-
-impl<B: Bits> Below for B {
-    /// Whether the number has no bit at this position or above.
-    fn is_below(self, bit: u8) -> bool {
-        self & !B::host_mask(B::WIDTH - bit) == B::MAX ^ B::MAX
-    }
+/// Whether the number has no bit at this position or above.
+fn is_below<B: Bits>(number: B, bit: u8) -> bool {
+    number & B::host_mask(B::WIDTH - bit) == number
 }
 
 #[cfg(test)]

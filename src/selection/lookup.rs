@@ -59,13 +59,13 @@ pub fn tag_in_region<'s>(
         tag.name().suffix().is_some() && tag.region().eq_ignore_ascii_case(canonical)
     };
     // Several tags of a service may claim one region: the one that is named after it comes first.
-    let named = |tag: &&ServiceTag| {
+    let namesake = |tag: &&ServiceTag| {
         tag.name().suffix().is_some_and(|suffix| {
             suffix.eq_ignore_ascii_case(region.as_str()) || suffix.eq_ignore_ascii_case(canonical)
         })
     };
     let there = || snapshot.tags().iter().filter(of_service).filter(in_region);
-    if let Some(tag) = there().find(named).or_else(|| there().next()) {
+    if let Some(tag) = there().find(namesake).or_else(|| there().next()) {
         return Ok(tag);
     }
     if !snapshot.tags().iter().any(|tag| of_service(&tag)) {
