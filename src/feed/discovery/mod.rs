@@ -18,7 +18,7 @@ use url::Url;
 use super::FeedError;
 use super::source::{Found, Step, Terms};
 use crate::config::{Config, Connection, Discovery, shown};
-use crate::snapshot::{Cloud, Digest, Seen, SnapshotError};
+use crate::snapshot::{Cloud, Digest, Seen};
 use crate::web::{Answer, Client, Hosts, Request, WebError};
 use token::Tokens;
 
@@ -89,9 +89,10 @@ impl Api {
                 return Err(broken("its pages do not end"));
             }
             let answer = self.ask(client, url, limit).await?;
-            let page: Page<'_> = serde_json::from_slice(&answer.body).map_err(|source| {
-                let source = SnapshotError::Malformed { hint: None, source };
-                FeedError::Refused { origin: origin.clone(), source }
+            // Where, but not what: serde quotes the answer.
+            let page: Page<'_> = serde_json::from_slice(&answer.body).map_err(|error| {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                broken(&format!("it is not of the API's form ({place})"))
             })?;
             document.add(&page).map_err(broken)?;
             if document.values.len() as u64 > limit {
