@@ -9,7 +9,7 @@ use super::args::RenderArgs;
 use super::printer::Printer;
 use super::{Cli, Exit, UsageError};
 use crate::config::Config;
-use crate::operate::{self, Offering, Operator};
+use crate::operate::{self, Offering, Operator, Wish};
 use crate::os::accounts;
 use crate::publish::Published;
 use crate::render::Templates;
@@ -73,6 +73,7 @@ pub(super) fn publish(
         templates,
         offers: &offers,
         rebaseline: args.rebaseline.as_deref(),
+        wish: Wish::OfPerson,
         reason: "render",
         now,
     })?;
@@ -83,7 +84,9 @@ pub(super) fn publish(
     for (target, drift) in &offered.restored {
         printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
     }
-    let (result, generation) = match offered.published {
+    // What a person asks for does not wait: it is done, or an error.
+    let published = offered.published.unwrap_or(Published::Unchanged(None));
+    let (result, generation) = match published {
         Published::Unchanged(number) => ("unchanged", number),
         Published::Generation(number) => ("published", Some(number)),
     };
@@ -91,7 +94,7 @@ pub(super) fn publish(
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
-        let text = match (offered.published, generation) {
+        let text = match (published, generation) {
             (Published::Generation(number), _) => format!("generation {number} is in force\n"),
             (_, Some(number)) => {
                 format!("generation {number} is in force already: nothing was changed\n")
@@ -100,7 +103,7 @@ pub(super) fn publish(
         };
         printer.out(&text)?;
     }
-    let changed = matches!(offered.published, Published::Generation(_));
+    let changed = matches!(published, Published::Generation(_));
     Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
 }
 

@@ -8,7 +8,7 @@ mod kind;
 mod offer;
 
 pub use kind::{Kind, config_error};
-pub use offer::{Offered, Offering, offers};
+pub use offer::{Offered, Offering, Until, Waiting, Wish, offers};
 
 use std::path::Path;
 

@@ -140,6 +140,13 @@ impl Publisher {
         Ok(Published::Generation(number))
     }
 
+    /// Whether publishing this would change nothing.
+    pub fn is_in_force(&self, request: &Request) -> Result<bool, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(false) };
+        let manifest = self.store.read(number)?.manifest;
+        Ok(manifest.is_met_by(request, request.rule_set.digest()))
+    }
+
     /// Replaces files of the state folder without a generation: all of them or none.
     pub fn keep(&self, companions: &[Companion]) -> Result<(), PublishError> {
         companions::replace(self.store.dir(), companions)

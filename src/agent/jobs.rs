@@ -1,0 +1,184 @@
+//! What is done on the worker's thread: each job a plain function of the operator and what it was given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::clock;
+use super::gather::Cause;
+use crate::config::{Config, ConfigError, Name};
+use crate::feed::{self, FeedError, Found};
+use crate::guard::{Offer, Offers};
+use crate::operate::{Kind, OperateError, Offered, Offering, Operator, Wish};
+use crate::publish::{Drift, PublishError};
+use crate::render::{RenderError, Templates};
+use crate::report::{ReportError, Status};
+use crate::snapshot::{Cloud, Publication};
+use crate::state::StateError;
+
+/// What is to be worked at.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) config: Arc<Config>,
+    pub(super) templates: Arc<Templates>,
+    pub(super) causes: BTreeSet<Cause>,
+    /// What feeds brought, by cloud.
+    pub(super) found: BTreeMap<Cloud, Found>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Worked {
+    pub(super) causes: BTreeSet<Cause>,
+    pub(super) result: Result<Offered, NotWorked>,
+    /// Publications that were older than those in use, and why that is so.
+    pub(super) older: Vec<(Publication, StateError)>,
+    /// The publications that were judged.
+    pub(super) judged: Vec<Publication>,
+    pub(super) took: Duration,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotWorked {
+    /// There is no publication yet.
+    #[error("there is no publication of cloud {0} yet")]
+    Nothing(Cloud),
+    /// What is built in cannot be read.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The operation was refused or failed.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+}
+
+impl NotWorked {
+    /// Its kind, which decides whether trying again can help.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self)
+    }
+}
+
+/// Judges and publishes what has come together.
+pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
+    let began = Instant::now();
+    let Order { config, templates, causes, found } = order;
+    let now = clock::now();
+    let mut offers = Offers::new();
+    let mut older = Vec::new();
+    for found in found.into_values() {
+        let publication = found.publication;
+        match operator.memory().judge(&publication) {
+            Ok(()) => {
+                let cloud = publication.snapshot.cloud();
+                offers.insert(cloud, Offer { publication, fetched: now });
+            }
+            Err(error) => older.push((publication, error)),
+        }
+    }
+    let result = publish(operator, &config, &templates, &mut offers, &causes);
+    let judged = offers.into_values().map(|offer| offer.publication).collect();
+    Worked { causes, result, older, judged, took: began.elapsed() }
+}
+
+fn publish(
+    operator: &mut Operator,
+    config: &Config,
+    templates: &Templates,
+    offers: &mut Offers,
+    causes: &BTreeSet<Cause>,
+) -> Result<Offered, NotWorked> {
+    let now = clock::now();
+    let needed = config.clouds();
+    if needed.contains(&Cloud::Example) && !offers.contains_key(&Cloud::Example) {
+        let publication = feed::example(&config.policy())?;
+        offers.insert(Cloud::Example, Offer { publication, fetched: now });
+    }
+    let believed = operator.belief().publications();
+    if let Some(&cloud) = needed
+        .iter()
+        .find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
+    {
+        return Err(NotWorked::Nothing(cloud));
+    }
+    let calendar = &config.agent.calendar;
+    let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    let wish = Wish::OfAgent {
+        // What a person has just decided does not wait for the calendar.
+        closed: if by_hand { None } else { calendar.gate(now).closed },
+        urgent: calendar.urgent,
+    };
+    let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
+    let offering = Offering {
+        config,
+        templates,
+        offers,
+        rebaseline: None,
+        wish,
+        reason: &reason.join(", "),
+        now,
+    };
+    Ok(operator.offer(&offering)?)
+}
+
+/// Compares the kernel with what should be in force, and loads again what was lost.
+pub(super) fn check(operator: &mut Operator) -> Result<Vec<(Name, Drift)>, OperateError> {
+    // In an emergency stop, a person may be at work in the kernel.
+    if operator.memory().pause.is_some() {
+        return Ok(Vec::new());
+    }
+    operator.restore()
+}
+
+/// A configuration that was loaded with its templates.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) config: Arc<Config>,
+    pub(super) templates: Arc<Templates>,
+}
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotLoaded {
+    /// It is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A template is wrong.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Reads the configuration and its templates anew.
+pub(super) fn load(path: &Path) -> Result<Loaded, NotLoaded> {
+    let config = Config::load(path)?;
+    let templates = Templates::load(&config)?;
+    Ok(Loaded { config: Arc::new(config), templates: Arc::new(templates) })
+}
+
+/// The status of the state folder, as the operator knows it.
+pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
+    let store = operator.publisher().store();
+    let number = store.current()?;
+    let generation = number.map(|number| store.read(number)).transpose()?;
+    let drift = BTreeMap::new();
+    let memory = operator.memory();
+    Ok(Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now()))
+}
+
+/// The same with the kernel read.
+pub(super) fn verified(operator: &Operator) -> Result<Status, ReportError> {
+    let found = operator.publisher().drift().map_err(PublishError::from)?;
+    let store = operator.publisher().store();
+    let number = store.current()?;
+    let generation = number.map(|number| store.read(number)).transpose()?;
+    let drift = found
+        .into_iter()
+        .filter_map(|(name, found)| found.map(|found| (name, found.to_string())))
+        .collect();
+    let memory = operator.memory();
+    let mut status =
+        Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
+    status.verified = true;
+    Ok(status)
+}
