@@ -15,7 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tagwall::config::Config;
 use tagwall::prefix::PrefixSet;
 use tagwall::render::{self, Templates};
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 use tagwall::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
 use tagwall::{feed, pipeline};
 
@@ -71,13 +71,13 @@ fn seven_tags(criterion: &mut Criterion) {
     let mut publications = Publications::new();
     publications.insert(publication.snapshot.cloud(), publication);
     let templates = Templates::load(&config).unwrap();
-    let rule_set = pipeline::rules(&config, &publications).unwrap();
+    let rule_set = pipeline::rules(&config, &publications, &HostAddresses::new()).unwrap();
     let mut group = criterion.benchmark_group("seven tags");
     group.bench_function("compile the templates", |bench| {
         bench.iter(|| Templates::load(&config).unwrap());
     });
     group.bench_function("select and build", |bench| {
-        bench.iter(|| pipeline::rules(&config, &publications).unwrap());
+        bench.iter(|| pipeline::rules(&config, &publications, &HostAddresses::new()).unwrap());
     });
     group.bench_function("render four targets", |bench| {
         bench.iter(|| render::render(&config, &rule_set, None, &templates, &[]).unwrap());

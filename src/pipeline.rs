@@ -11,7 +11,7 @@ use crate::guard::{self, Belief, Judgement, Offers};
 use crate::intent::Intent;
 use crate::render::{self, Artifact, RenderError, Templates};
 use crate::ruleset::RuleSet;
-use crate::selection::{self, Publications};
+use crate::selection::{self, HostAddresses, Publications};
 
 /// What is to be done: the rules, and the files that carry them.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Inputs<'i> {
     pub belief: &'i Belief,
     /// The newest publication of each cloud.
     pub offers: &'i Offers,
+    /// The addresses by which hostnames are known.
+    pub hosts: &'i HostAddresses,
     /// The rule set in force.
     pub previous: Option<&'i RuleSet>,
     /// The time of the decision.
@@ -53,9 +55,9 @@ pub struct Inputs<'i> {
 
 /// The whole way, as the agent walks it: judges, then selects from what is believed, builds and renders.
 pub fn judged(inputs: &Inputs<'_>) -> Result<(Judgement, Plan), PlanError> {
-    let Inputs { config, templates, belief, offers, previous, now } = *inputs;
+    let Inputs { config, templates, belief, offers, hosts, previous, now } = *inputs;
     let judgement = guard::judge(config, &Intent::of(config), belief, offers, now);
-    let plan = plan(config, judgement.belief.publications(), templates, previous, &[])?;
+    let plan = plan(config, judgement.belief.publications(), hosts, templates, previous, &[])?;
     Ok((judgement, plan))
 }
 
@@ -63,18 +65,23 @@ pub fn judged(inputs: &Inputs<'_>) -> Result<(Judgement, Plan), PlanError> {
 pub fn plan(
     config: &Config,
     publications: &Publications,
+    hosts: &HostAddresses,
     templates: &Templates,
     previous: Option<&RuleSet>,
     wanted: &[Name],
 ) -> Result<Plan, PlanError> {
-    let rule_set = rules(config, publications)?;
+    let rule_set = rules(config, publications, hosts)?;
     let artifacts = render::render(config, &rule_set, previous, templates, wanted)?;
     Ok(Plan { rule_set, artifacts })
 }
 
 /// The rules alone, for those who ask about them without rendering.
-pub fn rules(config: &Config, publications: &Publications) -> Result<RuleSet, ConfigError> {
+pub fn rules(
+    config: &Config,
+    publications: &Publications,
+    hosts: &HostAddresses,
+) -> Result<RuleSet, ConfigError> {
     let intent = Intent::of(config);
-    let selection = selection::select(config, &intent, publications)?;
+    let selection = selection::select(config, &intent, publications, hosts)?;
     Ok(RuleSet::build(&intent, &selection))
 }

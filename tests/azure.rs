@@ -19,7 +19,7 @@ use tagwall::config::{Config, Direction};
 use tagwall::pipeline::rules;
 use tagwall::render::{Artifact, RenderError, Templates, render};
 use tagwall::ruleset::{Destination, Peer, RuleSet};
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 use tagwall::snapshot::Cloud;
 
 const FORMATS: [&str; 4] = ["arm", "bicep", "terraform", "cli"];
@@ -249,7 +249,7 @@ fn all_formats_say(profile: &str, publications: &Publications) -> usize {
             let config = parse(&format!(
                 "{profile}\n[targets.t.azure]\nformat = \"{format}\"\ntags = \"{tags}\"\n{SETTINGS}"
             ));
-            let rule_set = rules(&config, publications).unwrap();
+            let rule_set = rules(&config, publications, &HostAddresses::new()).unwrap();
             let artifacts = files(&config, &rule_set, None);
             assert_eq!(artifacts.len(), 2);
             let Some(meaning) = meaning(format, &artifacts) else { continue };
@@ -299,7 +299,7 @@ fn every_format_says_it_of_the_real_publication() {
 #[test]
 fn the_example_is_what_it_was() {
     let config = parse(&example_text());
-    let rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     for artifact in files(&config, &rule_set, None) {
         let name = artifact.path().replace('/', "__");
         insta::assert_snapshot!(name, String::from_utf8(artifact.bytes).unwrap());
@@ -309,7 +309,7 @@ fn the_example_is_what_it_was() {
 #[test]
 fn by_default_nothing_but_children_is_written() {
     let config = parse(&example_text());
-    let rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     for artifact in files(&config, &rule_set, None) {
         let text = String::from_utf8(artifact.bytes).unwrap();
         for whole in [
@@ -336,7 +336,7 @@ fn a_whole_table_has_its_default_route_and_says_what_it_deletes() {
              default-route-next-hop = \"10.0.0.4\"\ndefault-route-next-hop-ipv6 = \"2001:db8:ffff::4\"\n\
              disable-bgp-propagation = true\n"
         ));
-        let rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let artifacts = files(&config, &rule_set, None);
         assert!(text(&artifacts, file).contains("deletes every route of the table"), "{format}");
         let Some(meaning) = meaning(format, &artifacts) else { continue };
@@ -393,7 +393,7 @@ fn an_association_is_written_on_request_only() {
     ] {
         let config =
             with_target(&format!("format = \"{format}\"\n{SETTINGS}associate-subnet = \"v/s\"\n"));
-        let rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let artifacts = files(&config, &rule_set, None);
         assert!(text(&artifacts, file).contains(words), "{format}");
         if format == "terraform" {
@@ -416,7 +416,7 @@ fn limits_are_errors_with_ways_out() {
         ),
     ] {
         let config = with_target(&format!("format = \"cli\"\n{SETTINGS}{settings}\n"));
-        let rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let templates = Templates::load(&config).unwrap();
         match render(&config, &rule_set, None, &templates, &[]) {
             Err(error @ RenderError::Limit { .. }) => {
@@ -430,7 +430,7 @@ fn limits_are_errors_with_ways_out() {
     let config = with_target(&format!(
         "format = \"cli\"\n{SETTINGS}inbound-priority = 4091\npriority-step = 1\n"
     ));
-    let rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     assert!(text(&files(&config, &rule_set, None), "nsg.az.sh").contains("--priority '4096'"));
 }
 
@@ -438,7 +438,7 @@ fn limits_are_errors_with_ways_out() {
 fn a_tag_without_udr_is_a_warning() {
     for (tags, warned) in [("tag", true), ("prefixes", false)] {
         let config = with_target(&format!("format = \"arm\"\n{SETTINGS}tags = \"{tags}\"\n"));
-        let mut rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let mut rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let warnings = |rule_set: &RuleSet| -> Vec<String> {
             files(&config, rule_set, None).into_iter().flat_map(|file| file.warnings).collect()
         };
@@ -464,7 +464,7 @@ fn two_profiles_in_one_table_share_a_route() {
     let config = parse(&format!(
         "{profile}\n[apim.second]{second}\n[targets.t.azure]\nformat = \"cli\"\n{SETTINGS}"
     ));
-    let rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     let artifacts = files(&config, &rule_set, None);
     let to: Vec<String> = commands(text_of(&artifacts))
         .into_iter()
@@ -481,7 +481,7 @@ fn text_of(artifacts: &[Artifact]) -> &str {
 #[test]
 fn other_address_space_leaves_every_byte() {
     let config = with_target(&format!("format = \"bicep\"\n{SETTINGS}"));
-    let rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     let mut other = rule_set.clone();
     for group in &mut other.groups {
         group.prefixes = group.prefixes.difference(&group.prefixes);
@@ -566,7 +566,7 @@ fn delta_and_full_lead_from_any_state_to_any_other() {
         .iter()
         .map(|profile| {
             let config = parse(&format!("{profile}\n{target}"));
-            let rule_set = rules(&config, &example_feed(&config)).unwrap();
+            let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
             (config, rule_set)
         })
         .collect();
@@ -609,7 +609,7 @@ fn delta_and_full_lead_from_any_state_to_any_other() {
 fn terraform_needs_no_delta() {
     for (format, deltas) in [("terraform", 0), ("bicep", 1), ("arm", 1), ("cli", 1)] {
         let config = with_target(&format!("format = \"{format}\"\n{SETTINGS}"));
-        let rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let artifacts = files(&config, &rule_set, Some(&RuleSet::default()));
         let found = artifacts.iter().filter(|file| file.file.contains(".delta.")).count();
         assert_eq!(found, deltas, "{format}");
@@ -626,7 +626,7 @@ fn whatever_a_name_may_hold_is_quoted() {
             "format = \"{format}\"\nresource-group = \"(Rg)_1.a-b(c)\"\nroute-table = \"1.rt-_\"\n\
              network-security-group = \"Nsg.1-2_3\"\nprefix = \"T_w-\"\n"
         ));
-        let mut rule_set = rules(&config, &example_feed(&config)).unwrap();
+        let mut rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         rule_set.security.truncate(3);
         for rule in &mut rule_set.security {
             rule.purpose = hostile.to_owned();
@@ -658,7 +658,7 @@ fn scripts() -> Vec<Artifact> {
     let config = with_target(&format!(
         "format = \"cli\"\nsubscription = \"00000000-0000-0000-0000-000000000000\"\n{SETTINGS}associate-subnet = \"v/s\"\n"
     ));
-    let mut rule_set = rules(&config, &example_feed(&config)).unwrap();
+    let mut rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
     let previous = rule_set.clone();
     rule_set.routes.remove(0);
     rule_set.security.remove(2);

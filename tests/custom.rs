@@ -12,13 +12,15 @@ use tagwall::config::{Config, Direction, Families};
 use tagwall::pipeline::rules;
 use tagwall::render::{Artifact, Templates, check, render};
 use tagwall::ruleset::RuleSet;
+use tagwall::selection::HostAddresses;
 use tagwall::snapshot::Cloud;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/examples/cisco-asa.toml");
 
 fn rendered(config: &Config) -> (RuleSet, Vec<Artifact>) {
     let publication = tagwall::feed::example(&config.policy()).unwrap();
-    let rule_set = rules(config, &[(Cloud::Example, publication)].into()).unwrap();
+    let rule_set =
+        rules(config, &[(Cloud::Example, publication)].into(), &HostAddresses::new()).unwrap();
     let templates = Templates::load(config).unwrap();
     let artifacts = render(config, &rule_set, None, &templates, &[]).unwrap();
     (rule_set, artifacts)

@@ -26,7 +26,7 @@ use tagwall::feed;
 use tagwall::pipeline::{self, Plan, PlanError};
 use tagwall::render::Templates;
 use tagwall::ruleset::{self, RuleSet};
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 
 const COMMON: &str = "version = \"7.4.8\"\nfirst-policy-id = 7000\npolicy-count = 100\nown-interfaces = [\"port2\"]\n\
                       internet-interfaces = [\"port1\"]\nmove-before = 900\n";
@@ -59,7 +59,14 @@ fn plan(
         None => feed::example(&policy).unwrap(),
     };
     let publications = Publications::from_iter([(publication.snapshot.cloud(), publication)]);
-    pipeline::plan(config, &publications, &Templates::load(config).unwrap(), previous, &[])
+    pipeline::plan(
+        config,
+        &publications,
+        &HostAddresses::new(),
+        &Templates::load(config).unwrap(),
+        previous,
+        &[],
+    )
 }
 
 fn file<'p>(plan: &'p Plan, name: &str) -> &'p str {

@@ -20,7 +20,7 @@ use tagwall::config::Config;
 use tagwall::feed;
 use tagwall::pipeline::plan;
 use tagwall::render::Templates;
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 use tagwall::snapshot::Cloud;
 
 /// Rules of every kind. What they mean is written down a second time, by hand, in [`allowed`] and [`neighbours`].
@@ -171,7 +171,9 @@ fn render(dialect: &Dialect, rules: &str, own: &str) -> Files {
     let example = feed::example(&config.policy()).unwrap();
     let publications = Publications::from([(Cloud::Example, example)]);
     let templates = Templates::load(&config).unwrap();
-    let artifacts = plan(&config, &publications, &templates, None, &[]).unwrap().artifacts;
+    let artifacts = plan(&config, &publications, &HostAddresses::new(), &templates, None, &[])
+        .unwrap()
+        .artifacts;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     artifacts.into_iter().map(|artifact| (artifact.file, text(artifact.bytes))).collect()
 }

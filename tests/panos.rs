@@ -21,7 +21,7 @@ use tagwall::feed;
 use tagwall::pipeline;
 use tagwall::render::Templates;
 use tagwall::ruleset::RuleSet;
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 use tagwall::snapshot::Cloud;
 
 /// What does not change between targets: groups and rules of every kind, on the embedded publication.
@@ -79,8 +79,9 @@ fn render(
     previous: Option<&RuleSet>,
 ) -> Result<(RuleSet, Files), String> {
     let templates = Templates::load(config).map_err(|error| error.to_string())?;
-    let plan = pipeline::plan(config, publications, &templates, previous, &[])
-        .map_err(|error| error.to_string())?;
+    let plan =
+        pipeline::plan(config, publications, &HostAddresses::new(), &templates, previous, &[])
+            .map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let files =
         plan.artifacts.iter().map(|artifact| (artifact.path(), text(&artifact.bytes))).collect();

@@ -16,7 +16,7 @@ use crate::os::printable::printable;
 use crate::pipeline::{self, Plan};
 use crate::render::{Artifact, Templates};
 use crate::ruleset::{self, RuleSet};
-use crate::selection::Publications;
+use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::{Cloud, Policy};
 
 /// Largest file of an earlier rendering that is read for a comparison, in bytes.
@@ -35,7 +35,14 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     let plan = std::thread::scope(|scope| {
         // Digests of whole publications are for the summary only; the plan does not wait for them.
         scope.spawn(|| publications.values().for_each(|publication| _ = publication.digest()));
-        pipeline::plan(&config, &publications, &templates, previous.as_ref(), &wanted)
+        pipeline::plan(
+            &config,
+            &publications,
+            &HostAddresses::new(),
+            &templates,
+            previous.as_ref(),
+            &wanted,
+        )
     })?;
     if args.stdout {
         print_files(&narrowed(plan.artifacts, &args.target)?, printer)?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Apim, Azure, Config, Conntrack, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint, Name,
-    NetworkMode, Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
+    Apim, Azure, Config, Conntrack, DefaultRoute, Diagnostic, Dialect, Direction, Endpoint,
+    Hostnames, Name, NetworkMode, Nftables, NftablesMode, Rest, RestLog, Subnets, Target, nearest,
 };
 
 /// Everything that is wrong, in the order of the tables.
@@ -24,7 +24,9 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    check_guard(config, &mut found);
     check_agent(config, &mut found);
+    check_serve(config, &mut found);
     for (settings, limit, key) in [
         (config.document.widest_ipv4, 32, "widest-ipv4"),
         (config.document.widest_ipv6, 128, "widest-ipv6"),
@@ -38,6 +40,24 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+fn check_guard(config: &Config, found: &mut Vec<Diagnostic>) {
+    let of_profile = |name: &Name, profile: &Name| {
+        let (name, prefix) = (name.as_str().to_lowercase(), format!("apim-{profile}-"));
+        name.starts_with(&prefix.to_lowercase())
+    };
+    let known = |name: &Name| {
+        config.groups.contains_key(name)
+            || config.apim.contains_key(name)
+            || config.apim.keys().any(|profile| of_profile(name, profile))
+    };
+    let mut wrong = Vec::new();
+    config.guard.check(&known, &mut wrong);
+    for (line, mut diagnostic) in wrong {
+        diagnostic.span = line_that_starts(config, &line);
+        found.push(diagnostic);
+    }
 }
 
 fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
@@ -69,6 +89,16 @@ fn line_that_starts(config: &Config, with: &str) -> Option<std::ops::Range<usize
         start += line.len();
     }
     None
+}
+
+fn check_serve(config: &Config, found: &mut Vec<Diagnostic>) {
+    let Some(serve) = &config.serve else { return };
+    let span = line_that_starts(config, "[serve");
+    for (message, help) in serve.contradictions() {
+        let mut diagnostic = Diagnostic::new(message).help(help);
+        diagnostic.span.clone_from(&span);
+        found.push(diagnostic);
+    }
 }
 
 fn check_apim(name: &Name, profile: &Apim, found: &mut Vec<Diagnostic>) {
@@ -264,7 +294,10 @@ fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<D
                 Target::DIALECTS.map(|dialect| format!("[targets.{name}.{dialect}]")).join(", ")
             )));
         }
-        [one] => check_dialect(config, name, *one, found),
+        [one] => {
+            check_dialect(config, name, *one, found);
+            check_hostnames(name, target.hostnames, one.name(), found);
+        }
         [first, second, ..] => found.push(
             Diagnostic::new(format!(
                 "targets.{name} has two dialects, {} and {}",
@@ -285,6 +318,27 @@ fn check_target(config: &Config, name: &Name, target: &Target, found: &mut Vec<D
     for group in target.groups.iter().flatten().filter(|group| !known(group.get_ref())) {
         let names = config.groups.keys().chain(config.apim.keys()).map(Name::as_str);
         found.push(unknown(&format!("targets.{name}.groups"), "group or profile", group, names));
+    }
+}
+
+fn check_hostnames(
+    name: &Name,
+    hostnames: Option<Hostnames>,
+    dialect: &str,
+    found: &mut Vec<Diagnostic>,
+) {
+    match hostnames {
+        Some(_) if dialect == "azure" => found.push(
+            Diagnostic::new(format!(
+                "targets.{name}: azure writes no groups, so `hostnames` says nothing"
+            ))
+            .help("leave it out"),
+        ),
+        Some(Hostnames::Native) if !Target::NATIVE_HOSTNAMES.contains(&dialect) => found.push(
+            Diagnostic::new(format!("targets.{name}: {dialect} has no objects for hostnames"))
+                .help("leave `hostnames` out: tagwall resolves them for this target"),
+        ),
+        _ => {}
     }
 }
 

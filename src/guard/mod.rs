@@ -4,13 +4,26 @@
 //! come of it, and the grace of withdrawn ranges. Pure: no clock, no files, no network. Promises: the same inputs give the same
 //! belief; nothing outside the bounds is ever believed, whatever is approved. Does not fetch, publish or notify.
 
+mod belief;
+mod decide;
+mod document;
+mod event;
+mod hold;
+mod words;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+pub use belief::{Belief, Grace, Standing};
+pub use decide::{DecideError, Order};
+pub use document::BeliefError;
+pub use event::Event;
+pub use hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen, Verdict, addresses};
+
+use self::belief::Believed;
 use crate::config::Config;
 use crate::intent::Intent;
-use crate::selection::Publications;
 use crate::snapshot::{Cloud, Publication};
 
 /// A publication as a feed brought it.
@@ -25,24 +38,13 @@ pub struct Offer {
 /// The newest publication of each cloud.
 pub type Offers = BTreeMap<Cloud, Offer>;
 
-/// What is believed of each cloud. The belief is a value of its own, not the last publication.
-#[derive(Debug, Clone, Default)]
-pub struct Belief {
-    publications: Publications,
-}
-
-impl Belief {
-    /// What is believed, in the form in which it can be selected from.
-    pub fn publications(&self) -> &Publications {
-        &self.publications
-    }
-}
-
 /// What the guard made of the offers.
 #[derive(Debug, Clone)]
 pub struct Judgement {
-    /// What is believed from now on.
+    /// What is believed from now on, with what is held.
     pub belief: Belief,
+    /// What changed in what is believed, held and decided, in order.
+    pub events: Vec<Event>,
     /// When time alone will change it: a grace that ends, a hold that is due. None: never.
     pub next: Option<Timestamp>,
 }
@@ -53,11 +55,26 @@ pub fn judge(
     _intent: &Intent,
     belief: &Belief,
     offers: &Offers,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Judgement {
     let mut belief = belief.clone();
     for (cloud, offer) in offers {
-        belief.publications.insert(*cloud, offer.publication.clone());
+        let publication = &offer.publication;
+        let standing = Standing {
+            date: publication.date,
+            change_number: publication.snapshot.change_number(),
+            digest: publication.digest(),
+            source: publication.source.clone(),
+            since: now,
+        };
+        let believed = Believed {
+            standing,
+            grace: Vec::new(),
+            judged: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+        };
+        belief.clouds.insert(*cloud, believed);
+        belief.publications.insert(*cloud, publication.clone());
     }
-    Judgement { belief, next: None }
+    Judgement { belief, events: Vec::new(), next: None }
 }

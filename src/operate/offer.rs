@@ -9,6 +9,7 @@ use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Drift, Published, Request, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
+use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
 use crate::state::Memory;
 
@@ -21,6 +22,8 @@ pub struct Offering<'o> {
     pub templates: &'o Templates,
     /// The newest publication of each cloud.
     pub offers: &'o Offers,
+    /// The addresses by which hostnames are known.
+    pub hosts: &'o HostAddresses,
     /// Why older publications are taken as a new beginning; none: they are refused.
     pub rebaseline: Option<&'o str>,
     /// Who wants it.
@@ -87,7 +90,15 @@ impl Operator {
         let &Offering { config, templates, offers, now, .. } = offering;
         let until = self.obstacle(&offering.wish)?;
         let (memory, reason) = self.take(offering)?;
-        let inputs = Inputs { config, templates, belief: &self.belief, offers, previous: None, now };
+        let inputs = Inputs {
+            config,
+            templates,
+            belief: &self.belief,
+            offers,
+            hosts: offering.hosts,
+            previous: None,
+            now,
+        };
         let (judgement, plan) = pipeline::judged(&inputs)?;
         let warnings = plan
             .artifacts

@@ -89,6 +89,19 @@ fn is_dangerous(character: char) -> bool {
             | '\u{202F}' | '\u{205F}' | '\u{2800}' | '\u{3000}')
 }
 
+/// A number with separators between thousands: `4,096`.
+pub fn grouped(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

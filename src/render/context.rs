@@ -4,7 +4,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Serialize;
 
 use super::Job;
-use crate::config::{Direction, Families};
+use crate::config::{Direction, Families, HostName, Name};
 use crate::prefix::{PrefixSet, text};
 use crate::ruleset::{
     AddressGroup, AllowRule, Destination, Family, Flow, Peer, Route, SecurityRule,
@@ -30,6 +30,8 @@ pub(super) struct GroupContext {
     pub(super) v6_count: usize,
     /// Hostnames that can be resolved.
     pub(super) hosts: Vec<String>,
+    /// Those of them whose addresses are not known; empty where the firewall resolves names itself.
+    pub(super) unresolved: Vec<String>,
     /// Wildcards such as `*.example.com`.
     pub(super) wildcards: Vec<String>,
 }
@@ -38,8 +40,7 @@ impl GroupContext {
     pub(super) fn of(group: &AddressGroup) -> Self {
         let (wildcards, hosts): (Vec<_>, Vec<_>) =
             group.hosts.iter().partition(|host| host.is_wildcard());
-        let texts =
-            |hosts: Vec<&crate::config::HostName>| hosts.iter().map(ToString::to_string).collect();
+        let texts = |hosts: Vec<&HostName>| hosts.iter().map(ToString::to_string).collect();
         Self {
             name: group.name.to_string(),
             cloud: group.cloud.map(crate::snapshot::Cloud::name),
@@ -49,6 +50,7 @@ impl GroupContext {
             v6: packed(&group.prefixes.only_v6()),
             v6_count: group.prefixes.v6().len(),
             hosts: texts(hosts),
+            unresolved: group.unresolved.iter().map(ToString::to_string).collect(),
             wildcards: texts(wildcards),
         }
     }
@@ -232,39 +234,25 @@ impl Job<'_> {
         self.part.security.iter().map(SecurityContext::of).collect()
     }
 
-    /// The lines that every artifact starts with, where its format has comments. `resolves` says whether the dialect takes
-    /// hostnames by itself; otherwise the names that are missing are listed.
-    pub(super) fn header(&self, resolves: bool) -> Vec<String> {
+    /// The lines that every artifact starts with, where its format has comments. The names that
+    /// are missing are listed.
+    pub(super) fn header(&self) -> Vec<String> {
         let mut lines = vec![
             format!(
                 "Made by tagwall; changes made here are overwritten. Format {ARTIFACT_FORMAT}."
             ),
             format!("target {}, rule set {}", self.name, self.digest),
         ];
-        if !resolves {
-            for group in self.part.groups.iter().filter(|group| !group.hosts.is_empty()) {
-                let (wildcards, hosts): (Vec<_>, Vec<_>) =
-                    group.hosts.iter().partition(|host| host.is_wildcard());
-                for (what, names) in
-                    [("not yet resolved", hosts), ("not covered (wildcard)", wildcards)]
-                {
-                    // Several lines: ipset reads no line longer than 1,023 characters, a comment neither.
-                    let mut line = String::new();
-                    for host in names {
-                        if line.len() + 1 + host.as_str().len() > HEADER_WIDTH {
-                            lines.push(std::mem::take(&mut line));
-                        }
-                        if line.is_empty() {
-                            line = format!("group {}, {what}:", group.name);
-                        }
-                        line.push(' ');
-                        line.push_str(host.as_str());
-                    }
-                    if !line.is_empty() {
-                        lines.push(line);
-                    }
-                }
-            }
+        for group in &self.part.groups {
+            // Where the firewall resolves names itself, none is unresolved.
+            let unresolved = group.unresolved.iter().collect();
+            let wildcards = if self.takes_wildcards {
+                Vec::new()
+            } else {
+                group.hosts.iter().filter(|host| host.is_wildcard()).collect()
+            };
+            lines.extend(listed(&group.name, "not yet resolved", unresolved));
+            lines.extend(listed(&group.name, "not covered (wildcard)", wildcards));
         }
         lines
     }
@@ -282,6 +270,27 @@ impl Job<'_> {
     ) -> Vec<FlowContext> {
         self.part.flows(families).iter().map(|flow| FlowContext::of(flow, egress)).collect()
     }
+}
+
+/// Names of a group in as many header lines as they need: ipset reads no line longer than 1,023 characters, a comment
+/// neither.
+fn listed(group: &Name, what: &str, names: Vec<&HostName>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for name in names {
+        if line.len() + 1 + name.as_str().len() > HEADER_WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if line.is_empty() {
+            line = format!("group {group}, {what}:");
+        }
+        line.push(' ');
+        line.push_str(name.as_str());
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines
 }
 
 /// The prefixes of a set as text, one a line.

@@ -18,7 +18,7 @@ pub(super) fn template_name(target: &Name) -> String {
 pub(super) fn render(job: &Job<'_>, settings: &Custom) -> Result<Vec<File>, RenderError> {
     let template = template_name(job.name);
     let mut context = Context::new();
-    context.insert("header", &job.header(false));
+    context.insert("header", &job.header());
     context.insert("target", job.name.as_str());
     context.insert("digest", &job.digest.to_string());
     context.insert("groups", &job.groups().collect::<Vec<_>>());

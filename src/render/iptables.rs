@@ -217,7 +217,7 @@ fn sets(job: &Job<'_>, settings: &Iptables, groups: &[GroupContext]) -> Result<F
         }
     }
     let mut context = Context::new();
-    context.insert("header", &job.header(false));
+    context.insert("header", &job.header());
     context.insert("target", job.name.as_str());
     context.insert("hash_size", &settings.hash_size);
     context.insert("max_elements", &settings.max_elements);
@@ -355,7 +355,7 @@ impl<'s> Fragment<'s> {
             .collect();
         let log = &self.settings.log;
         let mut context = Context::new();
-        context.insert("header", &job.header(false));
+        context.insert("header", &job.header());
         context.insert("target", job.name.as_str());
         context.insert("family", key(self.family));
         context.insert("command", command);

@@ -59,7 +59,7 @@ pub struct KernelSet {
 impl KernelSet {
     /// The addresses that belong into it under a rule set.
     pub fn meant(&self, rule_set: &RuleSet) -> PrefixSet {
-        rule_set.group(&self.group).map(|group| self.family.of(&group.prefixes)).unwrap_or_default()
+        rule_set.group(&self.group).map(|group| self.family.of(&group.space())).unwrap_or_default()
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, Render
                 });
             }
             let mut context = Context::new();
-            let header = if settings.header { job.header(false) } else { Vec::new() };
+            let header = if settings.header { job.header() } else { Vec::new() };
             context.insert("header", &header);
             context.insert("group", &group);
             context.insert("prefixes", &packed.concat());

@@ -56,6 +56,8 @@ impl Artifact {
 struct Job<'r> {
     name: &'r Name,
     part: &'r RuleSet,
+    /// Whether the firewall takes wildcards such as `*.example.com`.
+    takes_wildcards: bool,
     /// The same part of the rule set before this one, when it is known: what has gone is computed from it.
     previous: Option<&'r RuleSet>,
     digest: Digest,
@@ -113,7 +115,14 @@ fn render_target(
     let part = part_of(rule_set);
     let previous = previous.map(part_of);
     let digest = part.digest();
-    let job = Job { name, part: &part, previous: previous.as_ref(), digest, templates };
+    let job = Job {
+        name,
+        part: &part,
+        takes_wildcards: target.takes_wildcards(),
+        previous: previous.as_ref(),
+        digest,
+        templates,
+    };
     let mut files = Vec::new();
     for dialect in target.dialects() {
         files.extend(match dialect {

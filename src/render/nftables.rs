@@ -180,7 +180,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
         lines.iter().partition(|line| line.flow.is_outbound());
     let scopes = job.scopes(families, &settings.egress);
     let mut context = Context::new();
-    context.insert("header", &job.header(false));
+    context.insert("header", &job.header());
     context.insert("target", job.name.as_str());
     context.insert("family", settings.family.name());
     context.insert("table", table);

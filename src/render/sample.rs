@@ -14,12 +14,15 @@ pub(super) fn rule_sets() -> Vec<RuleSet> {
 
 fn full() -> RuleSet {
     let dual = prefixes(&["192.0.2.0/24", "198.51.100.0/25", "2001:db8::/48", "2001:db8:2::/47"]);
+    let addresses = prefixes(&["203.0.113.7/32", "2001:db8:7::7/128"]);
     let group = |text: &str, prefixes: &PrefixSet, hosts: &[&str]| AddressGroup {
         name: name(text),
         cloud: (!prefixes.is_empty()).then_some(Cloud::Example),
         tags: if prefixes.is_empty() { Vec::new() } else { vec![tag("Storage.WestEurope")] },
         prefixes: prefixes.clone(),
         hosts: hosts.iter().filter_map(|host| host.parse::<HostName>().ok()).collect(),
+        resolved: if hosts.is_empty() { PrefixSet::new() } else { addresses.clone() },
+        unresolved: Vec::new(),
         profile: Some(name("sample")),
     };
     let own = prefixes(&["10.20.0.0/24", "10.21.0.0/24", "fd00:20::/64"]);
@@ -110,6 +113,7 @@ fn one_family(text: &str) -> RuleSet {
     for group in &mut sample.groups {
         group.prefixes = if group.prefixes.is_empty() { PrefixSet::new() } else { only.clone() };
         group.hosts.clear();
+        group.resolved = PrefixSet::new();
     }
     let own = if only.v4().is_empty() { "fd00:20::/64" } else { "10.20.0.0/24" };
     for rule in &mut sample.rules {

@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp};
 
+pub use crate::os::printable::grouped;
+
 /// New lines and additions.
 pub const ADDED: Style = AnsiColor::Green.on_default();
 /// Old lines and removals.
@@ -11,19 +13,6 @@ pub const REMOVED: Style = AnsiColor::Red.on_default();
 pub const HEADLINE: Style = Style::new().bold();
 /// What wants attention.
 pub const WARNING: Style = AnsiColor::Yellow.on_default();
-
-/// A number with separators between thousands: `4,096`.
-pub fn grouped(number: impl std::fmt::Display) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// `1 group`, `2 groups`.
 pub fn counted(count: usize, one: &str, many: &str) -> String {

@@ -30,7 +30,7 @@ pub struct GroupChange {
     pub name: Name,
     /// Whether it is new or gone as a whole.
     pub whole: Option<Whole>,
-    /// What changes in its space.
+    /// What changes in its space, the addresses of its hostnames included.
     pub space: SpaceChange,
     /// Hostnames that are new.
     pub hosts_added: usize,
@@ -149,12 +149,13 @@ fn group_change(
         _ => None,
     };
     let empty = PrefixSet::new();
-    let prefixes =
-        |group: Option<&AddressGroup>| group.map_or(empty.clone(), |group| group.prefixes.clone());
+    let space = |group: Option<&AddressGroup>| {
+        group.map_or(empty.clone(), |group| group.space().into_owned())
+    };
     let hosts =
         |group: Option<&AddressGroup>| group.map(|group| group.hosts.clone()).unwrap_or_default();
     let (old_hosts, new_hosts) = (hosts(before), hosts(after));
-    let space = SpaceChange::between(&prefixes(before), &prefixes(after));
+    let space = SpaceChange::between(&space(before), &space(after));
     let hosts_added = new_hosts.iter().filter(|host| !old_hosts.contains(host)).count();
     let hosts_removed = old_hosts.iter().filter(|host| !new_hosts.contains(host)).count();
     let changed = whole.is_some() || !space.is_empty() || hosts_added + hosts_removed > 0;

@@ -84,6 +84,12 @@ struct GroupEntry<'r> {
     v4: Vec<CidrText>,
     v6: Vec<CidrText>,
     hosts: Cow<'r, [HostName]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolved_v4: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolved_v6: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unresolved: Vec<Cow<'r, HostName>>,
     profile: Option<Cow<'r, Name>>,
 }
 
@@ -200,6 +206,9 @@ fn group_entry(group: &AddressGroup) -> GroupEntry<'_> {
         v4: texts(&group.prefixes.only_v4()),
         v6: texts(&group.prefixes.only_v6()),
         hosts: Cow::Borrowed(&group.hosts),
+        resolved_v4: texts(&group.resolved.only_v4()),
+        resolved_v6: texts(&group.resolved.only_v6()),
+        unresolved: group.unresolved.iter().map(Cow::Borrowed).collect(),
         profile: group.profile.as_ref().map(Cow::Borrowed),
     }
 }
@@ -289,6 +298,8 @@ pub fn read(bytes: &[u8]) -> Result<RuleSet, DocumentError> {
             tags: group.tags.into_owned(),
             prefixes: set(&group.v4).union(&set(&group.v6)),
             hosts: group.hosts.into_owned(),
+            resolved: set(&group.resolved_v4).union(&set(&group.resolved_v6)),
+            unresolved: group.unresolved.into_iter().map(Cow::into_owned).collect(),
             profile: group.profile.map(Cow::into_owned),
         })
         .collect();

@@ -7,12 +7,13 @@
 mod difference;
 mod document;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
 use crate::config::{
-    Comment, Direction, Families, HostName, Interface, Name, Protocol, Service, Target,
+    Comment, Direction, Families, HostName, Hostnames, Interface, Name, Protocol, Service, Target,
 };
 use crate::intent::{Intent, RouteDestination, RoutePurpose, SecurityPeer};
 use crate::prefix::PrefixSet;
@@ -44,12 +45,57 @@ pub struct AddressGroup {
     pub cloud: Option<Cloud>,
     /// Its tags as published, by name.
     pub tags: Vec<TagName>,
-    /// Its space, aggregated.
+    /// The space of its tags and prefixes, aggregated.
     pub prefixes: PrefixSet,
-    /// Hostnames whose addresses belong to it but are not known here.
+    /// Hostnames whose addresses belong to it.
     pub hosts: Vec<HostName>,
+    /// The addresses by which the hostnames are known, aggregated.
+    pub resolved: PrefixSet,
+    /// The hostnames, wildcards apart, for which no address is known.
+    pub unresolved: Vec<HostName>,
     /// The profile it comes from.
     pub profile: Option<Name>,
+}
+
+impl AddressGroup {
+    /// All of its space that is known: that of tags and prefixes, and the addresses of its hostnames.
+    pub fn space(&self) -> Cow<'_, PrefixSet> {
+        if self.resolved.is_empty() {
+            Cow::Borrowed(&self.prefixes)
+        } else {
+            Cow::Owned(self.prefixes.union(&self.resolved))
+        }
+    }
+
+    /// The group as a target carries it. Where hostnames are resolved for the firewall, their addresses are prefixes
+    /// like any other; where it resolves them itself, they are none of the group's.
+    fn carried(&self, target: &Target) -> Self {
+        let (families, hostnames) = (target.families, target.hostnames());
+        let (prefixes, resolved, unresolved) = match hostnames {
+            Hostnames::Resolve => {
+                (families.of(&self.space()), PrefixSet::new(), self.unresolved.clone())
+            }
+            Hostnames::Native => (families.of(&self.prefixes), PrefixSet::new(), Vec::new()),
+            Hostnames::Both => {
+                (families.of(&self.prefixes), families.of(&self.resolved), self.unresolved.clone())
+            }
+        };
+        let mut hosts = self.hosts.clone();
+        if hostnames == Hostnames::Resolve && target.writes_host_objects() {
+            // Wildcards are beyond resolving: a device that has them takes them as they are.
+            hosts.retain(HostName::is_wildcard);
+        }
+        Self {
+            name: self.name.clone(),
+            cloud: self.cloud,
+            tags: self.tags.clone(),
+            prefixes,
+            hosts,
+            resolved,
+            unresolved,
+            profile: self.profile.clone(),
+        }
+    }
 }
 
 /// Lets new connections through between own prefixes and a group.
@@ -197,6 +243,8 @@ impl RuleSet {
                     tags: selected.tags,
                     prefixes: selected.prefixes,
                     hosts: spec.hosts.clone(),
+                    resolved: selected.resolved,
+                    unresolved: selected.unresolved,
                     profile: spec.profile.clone(),
                 }
             })
@@ -295,7 +343,7 @@ impl RuleSet {
                         || named(wanted, &group.name, group.profile.as_ref())
                 }
             })
-            .map(|group| AddressGroup { prefixes: families(&group.prefixes), ..group.clone() })
+            .map(|group| group.carried(target))
             .collect::<Vec<_>>();
         let present: BTreeSet<&Name> = groups.iter().map(|group| &group.name).collect();
         let rules = rules.iter().filter(|rule| present.contains(&rule.group)).cloned().collect();
@@ -383,7 +431,7 @@ impl RuleSet {
                 .filter(|rule| family.of(&rule.own).is_empty())
                 .filter(|rule| {
                     self.group(&rule.group)
-                        .is_some_and(|group| !family.of(&group.prefixes).is_empty())
+                        .is_some_and(|group| !family.of(&group.space()).is_empty())
                 })
                 .map(|rule| rule.name.as_str())
                 .collect();
@@ -397,8 +445,8 @@ impl RuleSet {
             }
         }
         for group in self.groups.iter().filter(|group| !group.hosts.is_empty()) {
-            let (wildcards, names): (Vec<_>, Vec<_>) =
-                group.hosts.iter().partition(|host| host.is_wildcard());
+            let wildcards: Vec<_> = group.hosts.iter().filter(|host| host.is_wildcard()).collect();
+            let names: Vec<_> = group.unresolved.iter().collect();
             let join = |hosts: &[&HostName]| {
                 hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>().join(" ")
             };
@@ -427,6 +475,8 @@ impl RuleSet {
             hash.texts(group.tags.iter().map(TagName::as_str));
             hash.prefixes(group.prefixes.v4(), group.prefixes.v6());
             hash.texts(group.hosts.iter().map(HostName::as_str));
+            hash.prefixes(group.resolved.v4(), group.resolved.v6());
+            hash.texts(group.unresolved.iter().map(HostName::as_str));
         }
         hash.number(self.rules.len() as u64);
         for rule in &self.rules {

@@ -8,7 +8,9 @@ mod lookup;
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ConfigError, Diagnostic, Exclusion, Name, Region, TagSelector};
+use crate::config::{
+    Config, ConfigError, Diagnostic, Exclusion, HostName, Name, Region, TagSelector,
+};
 use crate::intent::{GroupSpec, Intent, RouteDestination, SecurityPeer, Selected};
 use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
@@ -17,6 +19,9 @@ pub use lookup::{matches_pattern, region_of, tag_by_name, tag_in_region};
 
 /// The publications in use, one for each cloud.
 pub type Publications = BTreeMap<Cloud, Publication>;
+
+/// The addresses by which hostnames are known. A name without an answer is not in it.
+pub type HostAddresses = BTreeMap<HostName, PrefixSet>;
 
 /// What was found for each group, route and security rule.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +39,12 @@ pub struct Selection {
 pub struct SelectedGroup {
     /// The tags it is made of, as published, in order of name.
     pub tags: Vec<TagName>,
-    /// Its space.
+    /// The space of its tags and prefixes.
     pub prefixes: PrefixSet,
+    /// The addresses of its hostnames.
+    pub resolved: PrefixSet,
+    /// Its hostnames whose addresses are not known; wildcards, which never can be, are not among them.
+    pub unresolved: Vec<HostName>,
 }
 
 /// A tag that a route leads to.
@@ -55,11 +64,12 @@ pub fn select(
     config: &Config,
     intent: &Intent,
     publications: &Publications,
+    hosts: &HostAddresses,
 ) -> Result<Selection, ConfigError> {
     let mut selection = Selection::default();
     let mut found = Vec::new();
     for spec in &intent.groups {
-        match select_group(spec, publications) {
+        match select_group(spec, publications, hosts) {
             Ok(group) => {
                 selection.groups.insert(spec.name.clone(), group);
             }
@@ -161,6 +171,7 @@ fn space_of(snapshot: &Snapshot, tag: &ServiceTag) -> PrefixSet {
 fn select_group(
     spec: &GroupSpec,
     publications: &Publications,
+    hosts: &HostAddresses,
 ) -> Result<SelectedGroup, Vec<Diagnostic>> {
     let mut tags: BTreeMap<&TagName, &ServiceTag> = BTreeMap::new();
     let mut found = Vec::new();
@@ -205,17 +216,21 @@ fn select_group(
         }
     }
     let mut prefixes = PrefixSet::from_parts(v4, v6);
+    let (mut resolved, unresolved) = addresses_of(spec, hosts);
     for (exclusion, span) in &spec.exclude {
         let excluded = match exclusion {
             Exclusion::Prefix(prefix) => Ok(PrefixSet::from(*prefix)),
             Exclusion::Tags(selector) => excluded_space(spec, publications, selector),
         };
         match excluded {
-            Ok(excluded) => prefixes = prefixes.difference(&excluded),
+            Ok(excluded) => {
+                prefixes = prefixes.difference(&excluded);
+                resolved = resolved.difference(&excluded);
+            }
             Err(missing) => found.push(at(missing.diagnostic(&spec.name), span)),
         }
     }
-    let prefixes = spec.families.of(&prefixes);
+    let (prefixes, resolved) = (spec.families.of(&prefixes), spec.families.of(&resolved));
     if found.is_empty() && prefixes.is_empty() && spec.hosts.is_empty() && !spec.allow_empty {
         let empty = Diagnostic::new(format!("group `{}` holds no address", spec.name)).help(
             "what it selects is excluded again or of the other family; set allow-empty = true if that is meant",
@@ -224,10 +239,23 @@ fn select_group(
     }
     if found.is_empty() {
         let tags = tags.into_keys().cloned().collect();
-        Ok(SelectedGroup { tags, prefixes })
+        Ok(SelectedGroup { tags, prefixes, resolved, unresolved })
     } else {
         Err(found)
     }
+}
+
+/// The addresses that a group's hostnames are known by, and the names that have none yet.
+fn addresses_of(spec: &GroupSpec, hosts: &HostAddresses) -> (PrefixSet, Vec<HostName>) {
+    let mut nets = Vec::new();
+    let mut unresolved = Vec::new();
+    for host in spec.hosts.iter().filter(|host| !host.is_wildcard()) {
+        match hosts.get(host) {
+            Some(addresses) if !addresses.is_empty() => nets.extend(addresses.iter()),
+            _ => unresolved.push(host.clone()),
+        }
+    }
+    (nets.into_iter().collect(), unresolved)
 }
 
 fn excluded_space(

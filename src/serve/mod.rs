@@ -2,4 +2,31 @@
 //!
 //! Owns the listeners, TLS, authentication and the answers. Promises: lists are the bytes of one recorded generation; a fault
 //! of our own is answered with 503 and never with an empty list, 401 or 403; nothing can be changed over HTTP; a fault of the
-//! server never touches the agent's loop. Is handed values and reads no state itself.
+//! server never touches the agent's loop. Is handed values ([`View`]) and decides nothing.
+//!
+//! A connection goes through [`doors`] and [`crowd`] into a task of its own ([`server`]), speaks TLS ([`tls`]) on a stream that
+//! does not wait for ever ([`patient`]), and each of its requests is judged ([`access`]), answered ([`answer`]) and counted
+//! ([`counters`]).
+
+mod access;
+mod answer;
+mod clients;
+mod conditional;
+mod content;
+mod counters;
+mod credentials;
+mod crowd;
+mod doors;
+mod patient;
+mod payload;
+mod server;
+mod tls;
+mod users;
+mod view;
+
+pub use clients::Fetch;
+pub use content::Content;
+pub use credentials::CertificateTime;
+pub use doors::Place;
+pub use server::{ServeError, Server, start};
+pub use view::{Capacity, Document, List, Lists, View, ViewError};

@@ -16,6 +16,24 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of everything that a reader has, and its length, without holding it in memory.
+    pub fn of_reader(mut reader: impl std::io::Read) -> std::io::Result<(Self, u64)> {
+        let mut state = Sha256::new();
+        let mut buffer = vec![0; 64 * 1024];
+        let mut length = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Self(state.finalize().into()), length)),
+                Ok(count) => {
+                    state.update(&buffer[..count]);
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The first 12 hexadecimal digits: enough for a person to tell two apart.
     pub fn short(&self) -> String {
         let mut text = self.to_string();

@@ -35,6 +35,13 @@ impl Features {
         .map(|(_, name)| name)
     }
 
+    /// The features of these names; unknown ones are left out.
+    pub fn from_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut features = Self::default();
+        names.into_iter().for_each(|name| features.insert_named(name));
+        features
+    }
+
     pub(super) fn bits(self) -> u8 {
         self.0
     }

@@ -10,6 +10,7 @@
 //! Discovery API, which differ only in that the API writes change numbers as strings.
 
 mod cloud;
+mod content;
 pub mod digest;
 mod document;
 mod error;
@@ -22,6 +23,7 @@ mod skip;
 mod tag;
 
 pub use cloud::Cloud;
+pub use content::TagContent;
 pub use digest::Digest;
 pub use error::{Fault, SnapshotError, UnknownTag};
 pub use example::EXAMPLE_DOCUMENT;

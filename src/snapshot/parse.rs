@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error as _};
 
 use super::document::Root;
 use super::error::Fault;
-use super::{Cloud, ServiceTag, Snapshot, SnapshotError, tag};
+use super::{Cloud, ServiceTag, Snapshot, SnapshotError};
 use crate::os::printable::printable;
 use crate::prefix::{PrefixSet, parse::parse_net, special};
 
@@ -225,21 +225,7 @@ impl<'p> Builder<'p> {
             self.v4[tag.v4.start as usize..tag.v4.end as usize].sort_unstable();
             self.v6[tag.v6.start as usize..tag.v6.end as usize].sort_unstable();
         }
-        let count = u32::try_from(self.tags.len())
-            .map_err(|_| Fault::TooMany { what: "tags", limit: u32::MAX as usize })?;
-        let mut by_name: Vec<u32> = (0..count).collect();
-        let name = |index: u32| self.tags[index as usize].name.as_str();
-        // Published documents are nearly in order, which a stable sort makes use of.
-        by_name.sort_by(|&left, &right| tag::compare_names(name(left), name(right)));
-        if let Some(pair) =
-            by_name.windows(2).find(|pair| name(pair[0]).eq_ignore_ascii_case(name(pair[1])))
-        {
-            return Err(Fault::DuplicateTag(name(pair[1]).to_owned()));
-        }
-        self.v4.shrink_to_fit();
-        self.v6.shrink_to_fit();
-        self.tags.shrink_to_fit();
-        Ok(Snapshot { cloud, change_number, by_name, tags: self.tags, v4: self.v4, v6: self.v6 })
+        Snapshot::assemble(cloud, change_number, self.tags, self.v4, self.v6)
     }
 }
 

@@ -26,6 +26,12 @@ impl Publication {
         Self { snapshot: Arc::new(snapshot), source, date, digest: Arc::default() }
     }
 
+    /// The same with the date known from elsewhere than the source's name.
+    #[must_use]
+    pub fn dated(self, date: Option<Date>) -> Self {
+        Self { date, ..self }
+    }
+
     /// The digest of the canonical content ([`Snapshot::digest`]), computed once, at the first call.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| self.snapshot.digest())

@@ -9,7 +9,7 @@ use tagwall::config::Config;
 use tagwall::feed;
 use tagwall::pipeline::{self, Plan, PlanError};
 use tagwall::render::Templates;
-use tagwall::selection::Publications;
+use tagwall::selection::{HostAddresses, Publications};
 
 /// The publication that the tests of one publication read.
 pub(crate) const NEWEST: &str = "public/ServiceTags_Public_20250908.json";
@@ -41,7 +41,7 @@ pub(crate) fn plan(config: &str, publication: Option<&Path>) -> Result<Plan, Pla
     let publications: Publications =
         [(publication.snapshot.cloud(), publication)].into_iter().collect();
     let templates = Templates::load(&config)?;
-    pipeline::plan(&config, &publications, &templates, None, &[])
+    pipeline::plan(&config, &publications, &HostAddresses::new(), &templates, None, &[])
 }
 
 /// Renders a configuration into `FOLDER/TARGET/FILE`.

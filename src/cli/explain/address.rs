@@ -9,7 +9,7 @@ use crate::config::{Config, Name, Network};
 use crate::pipeline;
 use crate::prefix::PrefixSet;
 use crate::ruleset::{AllowRule, Destination, Family, RuleSet};
-use crate::selection::Publications;
+use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::{Cloud, Snapshot};
 
 #[derive(Serialize)]
@@ -54,7 +54,9 @@ pub(super) fn explain(
     publications: &Publications,
 ) -> anyhow::Result<Answer> {
     let net = network.0;
-    let rules = config.map(|config| pipeline::rules(config, publications)).transpose()?;
+    let rules = config
+        .map(|config| pipeline::rules(config, publications, &HostAddresses::new()))
+        .transpose()?;
     let rules = rules.unwrap_or_default();
     let groups: Vec<GroupHit> = rules
         .groups

@@ -8,7 +8,7 @@ use crate::intent::Intent;
 use crate::intent::apim::{Decided, Row};
 use crate::pipeline;
 use crate::ruleset::RuleSet;
-use crate::selection::Publications;
+use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::Cloud;
 
 /// Widest line, in characters.
@@ -40,7 +40,11 @@ pub(super) fn explain(
     publications: &Publications,
 ) -> anyhow::Result<Answer> {
     let counted = config.clouds().iter().all(|cloud| publications.contains_key(cloud));
-    let rules = if counted { pipeline::rules(config, publications)? } else { RuleSet::default() };
+    let rules = if counted {
+        pipeline::rules(config, publications, &HostAddresses::new())?
+    } else {
+        RuleSet::default()
+    };
     let intent = Intent::of(config);
     let table = intent.tables.into_iter().find(|table| table.profile == *name);
     let (cloud, rows, advice) = match table {

@@ -16,6 +16,19 @@ pub enum Rest {
     Return,
 }
 
+/// Who resolves the hostnames of groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hostnames {
+    /// The firewall, which has objects for them.
+    Native,
+    /// tagwall: their addresses stand among the prefixes of their group.
+    Resolve,
+    /// Names and addresses are written apart, for readers that choose. Only json does so.
+    #[serde(skip)]
+    Both,
+}
+
 /// How refused connections are logged.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

@@ -13,7 +13,7 @@ mod nftables;
 mod panos;
 
 pub use azure::*;
-pub use common::{NamePrefix, Rest, RestLog};
+pub use common::{Hostnames, NamePrefix, Rest, RestLog};
 pub use custom::*;
 pub use fortios::*;
 pub use iptables::*;
@@ -42,6 +42,10 @@ pub struct Target {
     /// `both` (default), `ipv4` or `ipv6`.
     #[serde(default)]
     pub families: Families,
+    /// Who resolves hostnames: `resolve`, tagwall, their addresses are prefixes of their group; `native`, the firewall, which
+    /// has objects for them. Default: `native` for panos and fortios, `resolve` for all that have no such objects; json
+    /// writes names and addresses apart.
+    pub hostnames: Option<Hostnames>,
     /// Where copies of the files are installed: a path for the target's only file, or a folder (with `/` at the end)
     /// for all of them. Default: none; readers use the state folder's `current/TARGET/`.
     pub path: Option<PathBuf>,
@@ -133,6 +137,9 @@ impl Dialect<'_> {
 }
 
 impl Target {
+    /// The dialects that have objects for hostnames, or may have.
+    pub const NATIVE_HOSTNAMES: [&'static str; 4] = ["panos", "fortios", "json", "custom"];
+
     /// The keys of all dialects.
     pub const DIALECTS: [&'static str; 8] =
         ["nftables", "iptables", "list", "json", "panos", "fortios", "azure", "custom"];
@@ -150,6 +157,30 @@ impl Target {
     /// Whether this host's kernel is made to use the rules.
     pub fn applies(&self) -> bool {
         self.apply == Apply::Automatic
+    }
+
+    /// Who resolves the hostnames of this target's groups.
+    pub fn hostnames(&self) -> Hostnames {
+        let by_dialect = || {
+            if self.writes_host_objects() {
+                Hostnames::Native
+            } else if self.json.is_some() {
+                Hostnames::Both
+            } else {
+                Hostnames::Resolve
+            }
+        };
+        self.hostnames.unwrap_or_else(by_dialect)
+    }
+
+    /// Whether its dialect writes an object for each hostname of a group.
+    pub fn writes_host_objects(&self) -> bool {
+        self.panos.is_some() || self.fortios.is_some()
+    }
+
+    /// Whether its firewall takes wildcards such as `*.example.com`. Of a user's template with native names it is believed.
+    pub fn takes_wildcards(&self) -> bool {
+        self.fortios.is_some() || (self.custom.is_some() && self.hostnames() == Hostnames::Native)
     }
 
     /// Where each of these files is installed.

@@ -119,7 +119,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Azure) -> Result<Vec<File>, Rende
         Ok(())
     };
     let mut context = Context::new();
-    context.insert("header", &job.header(true));
+    context.insert("header", &job.header());
     context.insert("target", job.name.as_str());
     context.insert("settings", &Settings::of(settings));
     if settings.route_table.is_some() {

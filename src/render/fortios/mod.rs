@@ -44,13 +44,13 @@ pub(super) fn render(job: &Job<'_>, settings: &Fortios) -> Result<Vec<File>, Ren
         FortiosFormat::Feed => feed::lists(job, settings, &now.feeds)?,
     };
     let whole = Scripted::whole(&now);
-    let header = job.header(true);
+    let header = job.header();
     let text = script(job, settings, &whole, &Gone::default(), &header, &notes(settings, &now))?;
     files.push(File::new(format!("{stem}.conf"), text));
     if let Some(previous) = job.previous {
         let before = Objects::of(job.name, previous, settings)?;
         let (made, gone) = delta::between(&before, &now);
-        let mut header = job.header(true);
+        let mut header = job.header();
         header.push(format!("in place of rule set {}", previous.digest()));
         let notes = vec![if made.is_empty() && gone.is_empty() {
             "Nothing has changed since then.".to_owned()
@@ -114,7 +114,7 @@ fn script(
 
 fn check(job: &Job<'_>, settings: &Fortios, now: &Objects) -> Result<String, RenderError> {
     let mut context = Context::new();
-    context.insert("header", &job.header(true));
+    context.insert("header", &job.header());
     context.insert("vdom", &settings.vdom.as_ref().map(FortiosText::as_str));
     context.insert("global", &(settings.scope == FortiosScope::Global));
     context.insert("feeds", &now.feeds);

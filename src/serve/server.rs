@@ -1,0 +1,479 @@
+//! The server's life: threads, doors, connections, reload and stop.
+//!
+//! It runs on threads of its own and shares nothing with the agent but the view: a flood or a fault here is not felt there.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::access::Gate;
+use super::answer::{Peer, answer};
+use super::clients::{Clients, Fetch};
+use super::counters::{Counters, Reason};
+use super::credentials::{CertificateTime, Credentials};
+use super::crowd::{Crowd, Refusal, Seat};
+use super::doors::{Bound, Caller, Door, Place, bind_place, handed_over};
+use super::patient::Patient;
+use super::tls::{Keyring, subject};
+use super::view::View;
+use crate::config::{PlainHttp, ServeSettings, space};
+use crate::prefix::PrefixSet;
+
+/// First pause after an error of accepting; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// First pause before a place that could not be listened at is tried again; it doubles up to [`LONGEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Threads for what blocks: files that are read, passwords that are verified.
+const BLOCKING_THREADS: usize = 4;
+
+/// Why there is no server.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Threads could not be started.
+    #[error("cannot start the server's threads: {0}")]
+    Threads(std::io::Error),
+    /// The system gave no random bytes.
+    #[error("cannot start the server: the system gives no random bytes")]
+    Random,
+    /// A place of the new settings cannot be listened at; those before stay in service.
+    #[error("cannot listen at {place}: {source}; the settings before stay in service")]
+    Listen {
+        /// Where.
+        place: Place,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What a reload changes.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) settings: ServeSettings,
+    pub(super) credentials: Credentials,
+    networks: PrefixSet,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    active: RwLock<Arc<Active>>,
+    view: watch::Receiver<Arc<View>>,
+    crowd: Arc<Crowd>,
+    pub(super) gate: Gate,
+    pub(super) clients: Clients,
+    pub(super) counters: Counters,
+    doors: Mutex<BTreeMap<Place, DoorState>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A place and what became of it.
+#[derive(Debug)]
+struct DoorState {
+    /// The address that it got.
+    address: Option<SocketAddr>,
+    /// Why it is not open.
+    fault: Option<String>,
+    close: CancellationToken,
+}
+
+/// A running server. Stops when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+}
+
+/// Starts a server. A place that cannot be listened at and a file that cannot be used do not keep it from starting: they are
+/// told by [`Server::faults`] and tried again.
+pub fn start(
+    settings: &ServeSettings,
+    view: watch::Receiver<Arc<View>>,
+) -> Result<Server, ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.limits.threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("tagwall-serve")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Threads)?;
+    let mut key = [0; 32];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut key)
+        .map_err(|_| ServeError::Random)?;
+    let shared = Arc::new(Shared {
+        active: RwLock::new(Arc::new(Active::new(settings, Credentials::load(settings)))),
+        view,
+        crowd: Arc::default(),
+        gate: Gate::new(key),
+        clients: Clients::default(),
+        counters: Counters::default(),
+        doors: Mutex::default(),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    });
+    let server = Server { shared, runtime: Some(runtime) };
+    let mut bound: Vec<_> =
+        places(settings).into_iter().map(|place| (place.clone(), bind_place(&place))).collect();
+    if settings.socket_activation {
+        bound.extend(handed_over());
+    }
+    for (place, bound) in bound {
+        server.open(place, bound);
+    }
+    Ok(server)
+}
+
+/// Where the settings say to listen, sockets of systemd aside.
+fn places(settings: &ServeSettings) -> Vec<Place> {
+    let addresses = settings.listen.iter().map(|address| Place::Tcp(*address));
+    addresses.chain(settings.socket.iter().map(|path| Place::Unix(path.clone()))).collect()
+}
+
+impl Active {
+    fn new(settings: &ServeSettings, credentials: Credentials) -> Self {
+        Self { settings: settings.clone(), credentials, networks: space(&settings.networks) }
+    }
+
+    /// Whether this client is answered at all.
+    fn admits(&self, address: IpAddr) -> bool {
+        let plain = self.settings.tls.is_none();
+        if address.is_loopback() {
+            return true;
+        }
+        let known = self.settings.networks.is_empty() || self.networks.contains(address);
+        known && !(plain && self.settings.plain_http == PlainHttp::Loopback)
+    }
+}
+
+impl Shared {
+    pub(super) fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    fn doors(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, DoorState>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Places that are not listened at, and files that are not in service, with their reasons.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self
+            .doors()
+            .iter()
+            .filter_map(|(place, door)| {
+                Some(format!("cannot listen at {place}: {}", door.fault.as_ref()?))
+            })
+            .collect();
+        faults.extend(self.active().credentials.faults());
+        faults
+    }
+}
+
+impl Server {
+    /// Takes new settings. Places that are new are listened at first: when one cannot be, nothing changes. A certificate or a
+    /// password file that is bad leaves the one before in service, and is told by [`Server::faults`].
+    pub fn reload(&self, settings: &ServeSettings) -> Result<(), ServeError> {
+        let wanted = places(settings);
+        let fresh: Vec<Place> = {
+            let doors = self.shared.doors();
+            wanted.iter().filter(|place| !doors.contains_key(place)).cloned().collect()
+        };
+        let mut bound = Vec::new();
+        for place in fresh {
+            match bind_place(&place) {
+                Ok(door) => bound.push((place, Ok(door))),
+                Err(source) => return Err(ServeError::Listen { place, source }),
+            }
+        }
+        let old = self.shared.active();
+        let active = Active::new(settings, old.credentials.reloaded(settings));
+        *self.shared.active.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(active);
+        self.shared.doors().retain(|place, door| {
+            let stays = wanted.contains(place) || matches!(place, Place::Handed(_));
+            if !stays {
+                door.close.cancel();
+            }
+            stays
+        });
+        for (place, bound) in bound {
+            self.open(place, bound);
+        }
+        Ok(())
+    }
+
+    /// Begins to listen at a place, or keeps trying to.
+    fn open(&self, place: Place, bound: std::io::Result<Bound>) {
+        let Some(runtime) = &self.runtime else { return };
+        let close = self.shared.stop.child_token();
+        let state = DoorState { address: None, fault: None, close: close.clone() };
+        self.shared.doors().insert(place.clone(), state);
+        let _guard = runtime.enter();
+        let door = self.shared.opened(&place, bound);
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn_on(
+            async move { close.run_until_cancelled(keep_open(&shared, &place, door)).await },
+            runtime.handle(),
+        );
+    }
+
+    /// The TCP addresses that are listened at.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.shared.doors().values().filter_map(|door| door.address).collect()
+    }
+
+    /// What each client fetched last.
+    pub fn clients(&self) -> Vec<Fetch> {
+        self.shared.clients.all()
+    }
+
+    /// What keeps the server from serving all that it should.
+    pub fn faults(&self) -> Vec<String> {
+        self.shared.faults()
+    }
+
+    /// How long the certificate is good for; none without TLS, or while no certificate could be taken.
+    pub fn certificate(&self) -> Option<CertificateTime> {
+        self.shared.active().credentials.certificate(Timestamp::now())
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.shared.crowd.size()
+    }
+
+    /// Stops: no more connections, and those that are busy get this long to finish.
+    pub async fn stop(mut self, grace: Duration) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        let _ = timeout(grace, self.shared.tasks.wait()).await;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed where this may happen: inside the agent's own runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Shared {
+    /// Opens what was bound, and notes how that went.
+    fn opened(&self, place: &Place, bound: std::io::Result<Bound>) -> Option<Door> {
+        let door = bound.and_then(|bound| Door::open(bound, place));
+        if let Some(state) = self.doors().get_mut(place) {
+            state.address = door.as_ref().ok().and_then(Door::address);
+            state.fault = door.as_ref().err().map(ToString::to_string);
+        }
+        match door {
+            Ok(door) => {
+                tracing::info!("serving at {place}");
+                Some(door)
+            }
+            Err(error) => {
+                tracing::error!("cannot listen at {place}: {error}; tried again until it can");
+                None
+            }
+        }
+    }
+}
+
+/// Listens at a place for ever; tries again as long as it cannot be listened at.
+async fn keep_open(shared: &Arc<Shared>, place: &Place, mut door: Option<Door>) {
+    let mut pause = FIRST_RETRY;
+    loop {
+        if let Some(door) = &door {
+            welcome(shared, door).await;
+        }
+        if matches!(place, Place::Handed(_)) {
+            return;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_RETRY);
+        if let Ok(bound) = bind_place(place) {
+            door = shared.opened(place, Ok(bound));
+        }
+    }
+}
+
+/// Takes clients in. An error (no descriptors left, say) is waited out and ends nothing.
+async fn welcome(shared: &Arc<Shared>, door: &Door) -> Infallible {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match door.next().await {
+            Ok(caller) => {
+                pause = FIRST_PAUSE;
+                admit(shared, caller);
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::warn!("cannot accept connections: {error}; waiting {pause:?}");
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether a client went away before it was taken in.
+fn is_the_clients(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
+    )
+}
+
+/// Gives a client a task of its own, if it may come in.
+fn admit(shared: &Arc<Shared>, caller: Caller) {
+    let active = shared.active();
+    let address = match &caller {
+        Caller::Tcp(_, address) => Some(*address),
+        Caller::Unix(_) => None,
+    };
+    if address.is_some_and(|address| !active.admits(address)) {
+        shared.counters.refuse(Reason::network);
+        return;
+    }
+    let seat = match shared.crowd.enter(address, &active.settings.limits) {
+        Ok(seat) => seat,
+        Err(refusal) => {
+            shared.counters.refuse(match refusal {
+                Refusal::Full => Reason::full,
+                Refusal::Greedy => Reason::client_full,
+            });
+            return;
+        }
+    };
+    shared.counters.connections.inc();
+    let task = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        let _watch = PanicWatch(&task.counters, seat);
+        let patience = active.settings.limits.stall_timeout.duration();
+        match caller {
+            Caller::Tcp(stream, address) => {
+                let peer = Peer { address: Some(address), certificate: None };
+                let stream = Patient::new(stream, patience);
+                if active.settings.tls.is_some() {
+                    secure(&task, &active, stream, peer).await;
+                } else {
+                    converse(&task, &active, stream, peer).await;
+                }
+            }
+            Caller::Unix(stream) => {
+                converse(&task, &active, Patient::new(stream, patience), Peer::default()).await;
+            }
+        }
+    });
+}
+
+/// Counts a task that panicked. The runtime keeps a panic inside its task; it must be seen all the same.
+struct PanicWatch<'c>(
+    &'c Counters,
+    #[expect(dead_code, reason = "held for the time of the connection")] Seat,
+);
+
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panics.inc();
+            tracing::error!("a connection ended in a panic; the others are not touched");
+        }
+    }
+}
+
+/// Speaks TLS with a client, then HTTP.
+async fn secure<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, mut peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(keyring) = certificate(active).await else {
+        // To be unreachable is what a firewall forgives.
+        shared.counters.refuse(Reason::certificate);
+        return;
+    };
+    let acceptor = TlsAcceptor::from(Arc::clone(&keyring.config));
+    let limit = active.settings.limits.handshake_timeout.duration();
+    let Ok(Ok(stream)) = timeout(limit, acceptor.accept(stream)).await else {
+        shared.counters.refuse(Reason::handshake);
+        return;
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    peer.certificate = certificates.and_then(|chain| subject(chain.first()?));
+    converse(shared, active, stream, peer).await;
+}
+
+/// The certificate in service, after a look whether there is a newer one.
+async fn certificate(active: &Arc<Active>) -> Option<Arc<Keyring>> {
+    look_again(active).await;
+    active.credentials.keyring(Timestamp::now())
+}
+
+/// Looks whether credentials were renewed, unless that was done just now. A disk that hangs does not hold up anybody.
+async fn look_again(active: &Arc<Active>) {
+    if active.credentials.is_due() {
+        let active = Arc::clone(active);
+        let look =
+            tokio::task::spawn_blocking(move || active.credentials.refresh(Timestamp::now()));
+        let _ = timeout(Duration::from_secs(2), look).await;
+    }
+}
+
+/// Speaks HTTP with a client.
+async fn converse<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    look_again(active).await;
+    let limits = &active.settings.limits;
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(answer(shared, &peer, request).await) });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout.duration())
+            .max_headers(limits.headers)
+            .max_header_size(limits.header_bytes)
+            .max_buf_size(limits.header_bytes.max(64 * 1024))
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let lifetime = limits.connection_lifetime.duration();
+    tokio::select! {
+        // How a connection ended is the client's matter.
+        _ = connection.as_mut() => return,
+        () = sleep(lifetime) => {}
+        () = shared.stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(lifetime, connection).await;
+}
