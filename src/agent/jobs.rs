@@ -14,6 +14,7 @@ use crate::operate::{Kind, OperateError, Offered, Offering, Operator, Wish};
 use crate::publish::{Drift, PublishError};
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
+use crate::selection::HostAddresses;
 use crate::snapshot::{Cloud, Publication};
 use crate::state::StateError;
 
@@ -114,6 +115,7 @@ fn publish(
         config,
         templates,
         offers,
+        hosts: &HostAddresses::new(),
         rebaseline: None,
         wish,
         reason: &reason.join(", "),

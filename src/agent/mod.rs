@@ -19,6 +19,7 @@ mod logging;
 mod people;
 mod schedule;
 mod systemd;
+mod tell;
 mod worker;
 
 pub use life::{Options, run};

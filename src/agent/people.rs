@@ -14,8 +14,8 @@ use crate::config::Name;
 use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
 use crate::feed;
 use crate::operate::{self, Kind, OperateError, Offering, Operator, Wish};
-use crate::publish::Published;
 use crate::report::History;
+use crate::selection::HostAddresses;
 
 /// A person who waits for feeds to have looked, and for what comes of it.
 #[derive(Debug)]
@@ -83,12 +83,10 @@ impl Engine {
                 });
             }
             Request::Rollback { generation } => self.delegate(answer, false, move |operator| {
-                done(operator.rollback(generation, clock::now()), |generation| Operation {
-                    result: "rolled-back".to_owned(),
-                    generation: Some(generation),
-                    pinned: true,
-                    warnings: Vec::new(),
-                })
+                match operator.rollback(generation, clock::now()) {
+                    Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+                    Err(error) => failed(&error),
+                }
             }),
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
@@ -263,32 +261,13 @@ fn render(
         config,
         templates,
         offers: &offers,
+        hosts: &HostAddresses::new(),
         rebaseline,
         wish: Wish::OfPerson,
         reason: "render",
         now,
     })?;
-    let (result, generation) = match offered.published {
-        Some(Published::Generation(number)) => ("published", Some(number)),
-        Some(Published::Unchanged(number)) => ("unchanged", number),
-        None => ("unchanged", None),
-    };
-    let warnings = offered
-        .warnings
-        .iter()
-        .map(|(target, warning)| format!("target {target}: {warning}"))
-        .chain(
-            offered
-                .restored
-                .iter()
-                .map(|(target, drift)| format!("target {target}: {drift}; loaded the rules again")),
-        )
-        .collect();
-    Ok(Answer::Done(Operation { result: result.to_owned(), generation, pinned: false, warnings }))
-}
-
-fn done<T>(result: Result<T, OperateError>, operation: impl FnOnce(T) -> Operation) -> Answer {
-    result.map_or_else(|error| failed(&error), |value| Answer::Done(operation(value)))
+    Ok(Answer::Done(Operation::of(&offered)))
 }
 
 fn said<T>(result: Result<T, OperateError>, text: impl FnOnce(T) -> String) -> Answer {

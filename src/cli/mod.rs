@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod completions;
+mod control;
 mod diff;
 mod exit;
 mod explain;
@@ -14,6 +15,7 @@ mod man;
 mod printer;
 mod publish;
 mod render;
+mod run;
 mod status;
 mod summary;
 mod tags;
@@ -28,6 +30,7 @@ use clap::Parser as _;
 
 use self::args::Command;
 use self::printer::Printer;
+use crate::agent::AgentError;
 use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
@@ -50,6 +53,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&cli, args, &printer),
         Command::Tags(args) => tags::run(&cli, args, &printer),
         Command::Explain(args) => explain::run(&cli, args, &printer),
+        Command::Run(args) => run::run(&cli, args),
+        Command::Fetch(args) => control::fetch(&cli, args, &printer),
+        Command::Reload => control::reload(&cli, &printer),
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
@@ -85,6 +91,12 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     let exit = |cause: &(dyn std::error::Error + 'static)| {
         if cause.is::<UsageError>() {
             return Some(Exit::Usage);
+        }
+        if let Some(told) = cause.downcast_ref::<control::Told>() {
+            return Some(told.kind.into());
+        }
+        if let Some(AgentError::Operate(error)) = cause.downcast_ref() {
+            return Kind::of_cause(error).map(Exit::from);
         }
         Kind::of_cause(cause).map(Exit::from)
     };

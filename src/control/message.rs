@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Name;
-use crate::operate::Kind;
+use crate::operate::{Kind, Offered};
+use crate::publish::Published;
 use crate::report::{History, Status};
 
 /// Name and version of the protocol.
@@ -109,6 +110,44 @@ pub struct Operation {
     /// What a person should know of it.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// The result of an operation that brought a new generation in force.
+pub const PUBLISHED: &str = "published";
+
+impl Operation {
+    /// What became of publications that a person offered.
+    pub fn of(offered: &Offered) -> Self {
+        let (result, generation) = match offered.published {
+            Some(Published::Generation(number)) => (PUBLISHED, Some(number)),
+            Some(Published::Unchanged(number)) => ("unchanged", number),
+            None => ("unchanged", None),
+        };
+        let warned = offered
+            .warnings
+            .iter()
+            .map(|(target, warning)| format!("target {target}: {warning}"));
+        let restored = offered
+            .restored
+            .iter()
+            .map(|(target, drift)| format!("target {target}: {drift}; loaded the rules again"));
+        Self {
+            result: result.to_owned(),
+            generation,
+            pinned: false,
+            warnings: warned.chain(restored).collect(),
+        }
+    }
+
+    /// An earlier generation was brought back.
+    pub fn rolled_back(generation: u64) -> Self {
+        Self {
+            result: "rolled-back".to_owned(),
+            generation: Some(generation),
+            pinned: true,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Words for a person.

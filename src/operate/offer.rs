@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator, companion};
+use super::{OperateError, Operator, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
 use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
@@ -107,10 +107,10 @@ impl Operator {
                 artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
             })
             .collect();
-        let believed = judgement.belief.publications();
+        let publications = judgement.belief.publications();
         let mut request =
-            Request::of(config, plan.rule_set, plan.artifacts, believed, reason, now)?;
-        request.companions.push(companion(&memory)?);
+            Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.companions = vec![companion(&memory)?, believed(&judgement.belief)?];
         let mut offered = Offered {
             published: None,
             waiting: None,
