@@ -185,7 +185,9 @@ impl Engine {
                     }
                     self.feeds.insert(name.clone(), tended);
                 }
-                Err(error) => warn!(feed = %name, error = %tell::chain(&error), "feed cannot be used"),
+                Err(error) => {
+                    warn!(feed = %name, error = %tell::chain(&error), "feed cannot be used")
+                }
             }
         }
     }
@@ -449,7 +451,9 @@ impl Engine {
 
     /// Asks feeds to look now: one, or all.
     pub(super) fn hurry(&self, only: Option<&Name>) {
-        for (_, tended) in self.feeds.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
+        for (_, tended) in
+            self.feeds.iter().filter(|(name, _)| only.is_none_or(|only| only == *name))
+        {
             tended.hurry();
         }
     }

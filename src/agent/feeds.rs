@@ -70,13 +70,8 @@ impl Tended {
         let kind = feed.and_then(|feed| feed.kinds().first().map(|kind| kind.name()));
         let schedule = schedule(name, feed);
         let hurry = Arc::new(Notify::new());
-        let task = tokio::spawn(tend(
-            source,
-            schedule,
-            nothing_known,
-            Arc::clone(&hurry),
-            events.clone(),
-        ));
+        let task =
+            tokio::spawn(tend(source, schedule, nothing_known, Arc::clone(&hurry), events.clone()));
         Ok(Self {
             status: blank(name, kind.unwrap_or_default(), cloud),
             hurry,
@@ -140,10 +135,12 @@ async fn tend(
             }
         };
         let told = async {
-            match &mut how {
-                Some(how) if how.changed().await.is_ok() => how.borrow_and_update().clone(),
-                _ => std::future::pending().await,
+            if let Some(how) = &mut how
+                && how.changed().await.is_ok()
+            {
+                return how.borrow_and_update().clone();
             }
+            std::future::pending().await
         };
         let outcome = tokio::select! {
             watching = told => Some(Outcome::Watching(watching)),
@@ -172,7 +169,7 @@ async fn tend(
 async fn look(source: &mut Source, schedule: &mut Schedule, next: &mut Instant) -> Outcome {
     let outcome = match source.look().await {
         Ok(Look::Unchanged) => Outcome::Unchanged,
-        Ok(Look::Found(found)) => Outcome::Found(Box::new(found)),
+        Ok(Look::Found(found)) => Outcome::Found(found),
         Err(error) => Outcome::Failed(error),
     };
     let ended = match &outcome {

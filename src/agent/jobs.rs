@@ -10,7 +10,7 @@ use super::gather::Cause;
 use crate::config::{Config, ConfigError, Name};
 use crate::feed::{self, FeedError, Found};
 use crate::guard::{Offer, Offers};
-use crate::operate::{Kind, OperateError, Offered, Offering, Operator, Wish};
+use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::{Drift, PublishError};
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
@@ -97,9 +97,8 @@ fn publish(
         offers.insert(Cloud::Example, Offer { publication, fetched: now });
     }
     let believed = operator.belief().publications();
-    if let Some(&cloud) = needed
-        .iter()
-        .find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
+    if let Some(&cloud) =
+        needed.iter().find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
     {
         return Err(NotWorked::Nothing(cloud));
     }

@@ -10,10 +10,10 @@ use signal_hook_tokio::Signals;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::engine::{Engine, Ending};
+use super::AgentError;
+use super::engine::{Ending, Engine};
 use super::systemd::Supervisor;
 use super::worker::Worker;
-use super::AgentError;
 use crate::config::Config;
 use crate::operate::Operator;
 use crate::render::Templates;

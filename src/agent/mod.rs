@@ -62,6 +62,8 @@ pub enum AgentError {
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
     /// The thread that works at the state has ended.
-    #[error("the thread that works at the state has ended: this is a fault of tagwall; what was under way is mended at the next start")]
+    #[error(
+        "the thread that works at the state has ended: this is a fault of tagwall; what was under way is mended at the next start"
+    )]
     Lost,
 }

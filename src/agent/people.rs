@@ -13,7 +13,7 @@ use super::{clock, tell};
 use crate::config::Name;
 use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
 use crate::feed;
-use crate::operate::{self, Kind, OperateError, Offering, Operator, Wish};
+use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::report::History;
 use crate::selection::HostAddresses;
 
@@ -54,9 +54,11 @@ impl Engine {
             Request::Status { verify: true } => {
                 let now = self.status(self.standing());
                 self.delegate(answer, false, move |operator| match jobs::verified(operator) {
-                    Ok(base) => {
-                        Answer::Status(Box::new(crate::report::Status { agent: now.agent, feeds: now.feeds, ..base }))
-                    }
+                    Ok(base) => Answer::Status(Box::new(crate::report::Status {
+                        agent: now.agent,
+                        feeds: now.feeds,
+                        ..base
+                    })),
                     Err(error) => failed(&error),
                 });
             }

@@ -10,6 +10,7 @@ use super::completions::CompletionsArgs;
 use super::control::FetchArgs;
 use super::diff::DiffArgs;
 use super::explain::ExplainArgs;
+use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
@@ -105,6 +106,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Bring an earlier generation back, and keep it until `resume`
     Rollback(RollbackArgs),
+    /// Load what is in force into the kernel again, as at boot or after a flush
+    Restore,
     /// Stop everything until `resume`: what is in force stays in force
     Pause(PauseArgs),
     /// Follow the publications again after a rollback or a pause
@@ -117,6 +120,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them into a folder
     Man(ManArgs),
+    /// Tell systemd what the configuration needs
+    #[command(hide = true)]
+    Generator(GeneratorArgs),
 }
 
 /// Options of `render`.

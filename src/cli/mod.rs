@@ -10,11 +10,13 @@ mod diff;
 mod exit;
 mod explain;
 mod feeds;
+mod generator;
 mod init;
 mod man;
 mod printer;
 mod publish;
 mod render;
+mod restore;
 mod run;
 mod status;
 mod summary;
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Restore => restore::run(&cli, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Templates(args) => templates::run(args, &printer),
         Command::Completions(args) => completions::run(args, &printer),
         Command::Man(args) => man::run(args, &printer),
+        Command::Generator(args) => generator::run(&cli, args, &printer),
     };
     match outcome {
         Ok(exit) => exit.into(),
@@ -95,9 +99,13 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         if let Some(told) = cause.downcast_ref::<control::Told>() {
             return Some(told.kind.into());
         }
-        if let Some(AgentError::Operate(error)) = cause.downcast_ref() {
-            return Kind::of_cause(error).map(Exit::from);
-        }
+        // These only pass on what happened, and the chain of causes does not show it.
+        let cause: &(dyn std::error::Error + 'static) = match cause.downcast_ref() {
+            Some(AgentError::Config(error)) => error,
+            Some(AgentError::Render(error)) => error,
+            Some(AgentError::Operate(error)) => error,
+            _ => cause,
+        };
         Kind::of_cause(cause).map(Exit::from)
     };
     error.chain().find_map(exit).unwrap_or(Exit::System)

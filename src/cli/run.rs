@@ -26,7 +26,11 @@ pub struct RunArgs {
 
 fn level(text: &str) -> Result<LevelFilter, String> {
     match LevelFilter::from_str(text) {
-        Ok(level) if level != LevelFilter::OFF && !text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(level),
+        Ok(level)
+            if level != LevelFilter::OFF && !text.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            Ok(level)
+        }
         _ => Err("there are error, warn, info, debug and trace".to_owned()),
     }
 }

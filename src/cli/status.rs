@@ -33,12 +33,10 @@ pub struct HistoryArgs {
 
 pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let status = match Client::find(&cli.state_dir) {
-        Some(agent) => {
-            match control::ask(&agent, &Request::Status { verify: args.verify }, &[])? {
-                Answer::Status(status) => *status,
-                other => return Err(control::unexpected(&other)),
-            }
-        }
+        Some(agent) => match control::ask(&agent, &Request::Status { verify: args.verify }, &[])? {
+            Answer::Status(status) => *status,
+            other => return Err(control::unexpected(&other)),
+        },
         None => Status::read(&cli.state_dir, args.verify, Timestamp::now())?,
     };
     print(args.json, &status, Status::text, printer)?;

@@ -40,7 +40,10 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The answer is none.
-    #[error("the answer of the agent at {} cannot be read: {reason}; are both of one version?", printable_path(path))]
+    #[error(
+        "the answer of the agent at {} cannot be read: {reason}; are both of one version?",
+        printable_path(path)
+    )]
     Unreadable {
         /// The socket.
         path: PathBuf,
@@ -87,7 +90,8 @@ impl Client {
         match UnixStream::connect(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 if request.only_reads() {
-                    let real = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+                    let real =
+                        std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
                     if let Ok(stream) = UnixStream::connect(beside(&real)) {
                         return Ok(stream);
                     }

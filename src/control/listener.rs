@@ -58,7 +58,9 @@ pub enum ControlError {
         source: io::Error,
     },
     /// There is no such group.
-    #[error("agent.socket-group: this host's /etc/group has no group {0}; a group of a directory server is given by its number")]
+    #[error(
+        "agent.socket-group: this host's /etc/group has no group {0}; a group of a directory server is given by its number"
+    )]
     NoGroup(String),
 }
 
@@ -239,8 +241,8 @@ impl Door {
             Ok(Err(error)) => return Err(refused(&format!("the request cannot be read: {error}"))),
             Err(_) => return Err(refused("the request did not come in time")),
         }
-        let request: Request =
-            wire::read(&line).map_err(|reason| refused(&format!("the request is refused: {reason}")))?;
+        let request: Request = wire::read(&line)
+            .map_err(|reason| refused(&format!("the request is refused: {reason}")))?;
         if self.only_reading && !request.only_reads() {
             return Err(refused("this socket is for reading only"));
         }

@@ -12,7 +12,12 @@ pub(super) const FORMAT: &str = "tagwall-control/1";
 
 /// What is asked of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", tag = "command", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    tag = "command",
+    deny_unknown_fields
+)]
 pub enum Request {
     /// What is in force, and what the agent is at.
     Status {
@@ -123,10 +128,8 @@ impl Operation {
             Some(Published::Unchanged(number)) => ("unchanged", number),
             None => ("unchanged", None),
         };
-        let warned = offered
-            .warnings
-            .iter()
-            .map(|(target, warning)| format!("target {target}: {warning}"));
+        let warned =
+            offered.warnings.iter().map(|(target, warning)| format!("target {target}: {warning}"));
         let restored = offered
             .restored
             .iter()
@@ -212,8 +215,10 @@ mod tests {
         assert!(Request::Status { verify: false }.only_reads());
         assert!(Request::History { limit: 1 }.only_reads());
         assert!(!Request::Reload.only_reads() && !Request::Resume.only_reads());
-        let documents =
-            vec![Document { name: String::new(), bytes: u64::MAX }, Document { name: String::new(), bytes: 2 }];
+        let documents = vec![
+            Document { name: String::new(), bytes: u64::MAX },
+            Document { name: String::new(), bytes: 2 },
+        ];
         let render = Request::Render { configuration: String::new(), documents, rebaseline: None };
         assert_eq!(render.following(), u64::MAX, "a sum that would overflow stays too large");
     }

@@ -76,8 +76,9 @@ impl Kind {
         if let Some(error) = cause.downcast_ref::<FeedError>() {
             return Some(match error {
                 FeedError::Read { source: FileError::TooLarge { .. }, .. }
-                | FeedError::Refused { .. } => Self::Refused,
-                FeedError::Read { .. } => Self::System,
+                | FeedError::Refused { .. }
+                | FeedError::WrongCloud { .. } => Self::Refused,
+                _ => Self::System,
             });
         }
         if let Some(error) = cause.downcast_ref::<PublishError>() {

@@ -3,8 +3,8 @@
 //! `generations/NNNNNN/` holds `TARGET/FILE`, `ruleset.json` and `manifest.json`; `current` is a symbolic link to the one in
 //! force, replaced by one rename, so a reader of `current/…` sees all files of one generation.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Outcome};
@@ -140,8 +140,11 @@ impl Store {
         files::create_dir_all_durable(&generations, 0o755)?;
         let staging = generations.join(STAGING);
         remove_tree(&staging)?;
+        // The mode is set, and not left to the umask: who may enter the state folder may read what is in force.
         let folder = |path: &Path| {
-            fs::DirBuilder::new().mode(0o755).create(path).map_err(failed("create", path))
+            fs::create_dir(path)
+                .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
+                .map_err(failed("create", path))
         };
         folder(&staging)?;
         for name in manifest.targets.keys() {

@@ -11,7 +11,7 @@ mod history;
 mod status;
 pub mod text;
 
-pub use agent::{AgentStatus, FeedStatus};
+pub use agent::{AgentStatus, FeedStatus, FoundStatus};
 pub use history::{Entry, EntryResult, History};
 pub use status::{Status, TargetStatus};
 
