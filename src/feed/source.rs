@@ -107,6 +107,11 @@ impl Source {
         self.seen = Some(seen);
     }
 
+    /// By what the document that was found last is recognised: it changes also when the document does not.
+    pub fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
+    }
+
     /// Looks once.
     pub async fn look(&mut self) -> Result<Look, FeedError> {
         let step = match &mut self.way {
@@ -119,7 +124,8 @@ impl Source {
                 self.seen = seen.or(self.seen.take());
                 Ok(Look::Unchanged)
             }
-            Step::New(found) => {
+            Step::New(mut found) => {
+                found.publication.feed = Some(self.name.as_str().into());
                 self.seen = Some(found.seen.clone());
                 Ok(Look::Found(found))
             }

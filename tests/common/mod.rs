@@ -6,6 +6,7 @@
 pub(crate) mod feeds;
 pub(crate) mod loaded;
 pub(crate) mod meaning;
+pub(crate) mod microsoft;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
