@@ -29,7 +29,8 @@ use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Drift, Published};
 use crate::render::Templates;
 use crate::report::{AgentStatus, FoundStatus, ReportError, Status};
-use crate::snapshot::{Cloud, Publication};
+use crate::snapshot::{Cloud, Publication, Seen};
+use crate::state::{Edition, Standing};
 
 /// Events of feeds that may wait for the loop.
 const LOOKS: usize = 16;
@@ -59,6 +60,8 @@ pub(super) enum Done {
     Checked(Result<Vec<(Name, Drift)>, OperateError>),
     /// A configuration was read, and tried.
     Reloaded(Box<Reloaded>),
+    /// What a feed brought is still the newest; whether something is held that this confirms.
+    Confirmed { held: bool },
     /// A person's request was answered; whether what waits should be judged again.
     Answered { again: bool },
 }
@@ -123,10 +126,10 @@ impl Engine {
         supervisor.status("bringing the rules in force");
         let first = worker.give(|operator| {
             let checked = jobs::check(operator);
-            (checked, jobs::standing(operator), operator.memory().clone())
+            (checked, jobs::standing(operator), jobs::seen(operator), operator.memory().clone())
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, memory) = first.await.map_err(|_| AgentError::Lost)?;
+        let (checked, standing, seen, memory) = first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
         let largest = config.document.max_bytes;
@@ -163,18 +166,19 @@ impl Engine {
             options,
         };
         engine.checked(checked);
-        engine.tend_feeds(memory.publications.keys().copied().collect());
+        engine.tend_feeds(&memory.publications.keys().copied().collect(), &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
         Ok(engine)
     }
 
     /// Starts the tasks of all feeds anew; `known` are the clouds of which there is a publication.
-    fn tend_feeds(&mut self, known: BTreeSet<Cloud>) {
+    fn tend_feeds(&mut self, known: &BTreeSet<Cloud>, seen: &BTreeMap<(String, Cloud), Seen>) {
         let mut before = std::mem::take(&mut self.feeds);
         for (name, feed) in &self.config.feeds {
             let cloud = feed.get_ref().cloud.unwrap_or_else(|| self.config.default_cloud());
             let nothing_known = !known.contains(&cloud);
-            match Tended::start(name, &self.config, None, nothing_known, &self.looked) {
+            let seen = seen.get(&(name.as_str().to_owned(), cloud)).cloned();
+            match Tended::start(name, &self.config, seen, nothing_known, &self.looked) {
                 Ok(mut tended) => {
                     // What is known of a feed outlives a reload.
                     if let Some(old) = before.remove(name)
@@ -331,10 +335,17 @@ impl Engine {
         status.failures = failures;
         let cloud = status.cloud;
         match outcome {
-            Outcome::Unchanged => {
+            Outcome::Unchanged(seen) => {
                 status.answered = Some(now);
                 status.error = None;
                 info!(%feed, %cloud, took = ?took, "unchanged");
+                let name = feed.clone();
+                let confirm = move |operator: &mut Operator| Done::Confirmed {
+                    held: jobs::confirm(operator, &name, cloud, seen.as_ref()),
+                };
+                if self.give(confirm).is_err() {
+                    warn!(%feed, "the worker is overloaded or gone");
+                }
             }
             Outcome::Found(found) => {
                 let publication = &found.publication;
@@ -352,7 +363,7 @@ impl Engine {
                 let newer = self
                     .found
                     .get(&cloud)
-                    .is_none_or(|other| !is_older(publication, &other.publication));
+                    .is_none_or(|other| is_newer(publication, &other.publication));
                 if newer {
                     self.found.insert(cloud, *found);
                 }
@@ -386,7 +397,8 @@ impl Engine {
             Done::Checked(checked) => self.checked(checked),
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
             Done::Answered { again: true } => self.gather(Cause::Decision),
-            Done::Answered { again: false } => {}
+            Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
+            Done::Answered { again: false } | Done::Confirmed { held: false } => {}
         }
     }
 
@@ -439,13 +451,13 @@ impl Engine {
     }
 
     /// Takes a configuration into use.
-    pub(super) fn adopt(&mut self, loaded: Loaded) {
+    pub(super) fn adopt(&mut self, loaded: Loaded, seen: &BTreeMap<(String, Cloud), Seen>) {
         let known = self.standing.publications.iter().map(|record| record.cloud).collect();
         self.config = loaded.config;
         self.templates = loaded.templates;
         self.config_loaded = clock::now();
         self.config_refused = None;
-        self.tend_feeds(known);
+        self.tend_feeds(&known, seen);
         self.plan_check();
     }
 
@@ -520,12 +532,9 @@ impl Engine {
     }
 }
 
-/// Whether a publication is older than another of its cloud: by date, else by number.
-fn is_older(one: &Publication, other: &Publication) -> bool {
-    match (one.date, other.date) {
-        (Some(one), Some(other)) => one < other,
-        _ => one.snapshot.change_number() < other.snapshot.change_number(),
-    }
+/// Whether a publication does not have to stand back behind another of its cloud.
+fn is_newer(one: &Publication, other: &Publication) -> bool {
+    Edition::of(one).against(&Edition::of(other)) != Standing::Older
 }
 
 async fn until(due: Option<Instant>) {

@@ -32,8 +32,8 @@ pub(super) struct Looked {
 /// What became of a look.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// There is nothing new.
-    Unchanged,
+    /// There is nothing new; by what it is recognised from now on.
+    Unchanged(Option<Seen>),
     /// A document that was not found before.
     Found(Box<Found>),
     /// There was no answer, or none that helps.
@@ -168,7 +168,7 @@ async fn tend(
 
 async fn look(source: &mut Source, schedule: &mut Schedule, next: &mut Instant) -> Outcome {
     let outcome = match source.look().await {
-        Ok(Look::Unchanged) => Outcome::Unchanged,
+        Ok(Look::Unchanged) => Outcome::Unchanged(source.seen().cloned()),
         Ok(Look::Found(found)) => Outcome::Found(found),
         Err(error) => Outcome::Failed(error),
     };

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::clock;
 use super::gather::Cause;
+use super::{clock, tell};
 use crate::config::{Config, ConfigError, Name};
 use crate::feed::{self, FeedError, Found};
 use crate::guard::{Offer, Offers};
@@ -15,8 +15,8 @@ use crate::publish::{Drift, PublishError};
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
 use crate::selection::HostAddresses;
-use crate::snapshot::{Cloud, Publication};
-use crate::state::StateError;
+use crate::snapshot::{Cloud, Publication, Seen};
+use crate::state::{Archived, StateError};
 
 /// What is to be worked at.
 #[derive(Debug)]
@@ -69,18 +69,80 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let mut offers = Offers::new();
     let mut older = Vec::new();
     for found in found.into_values() {
-        let publication = found.publication;
+        let Found { publication, bytes, seen } = found;
         match operator.memory().judge(&publication) {
             Ok(()) => {
+                // Kept before it is judged: what is held must be there when it is decided about, also after a restart.
+                if let Err(error) = operator.archive().store(&publication, &bytes, Some(&seen), now)
+                {
+                    tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
+                }
                 let cloud = publication.snapshot.cloud();
                 offers.insert(cloud, Offer { publication, fetched: now });
             }
             Err(error) => older.push((publication, error)),
         }
     }
+    if causes.iter().any(|cause| cause.needs_publications()) {
+        recall(operator, &config, &mut offers);
+    }
     let result = publish(operator, &config, &templates, &mut offers, &causes);
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older, judged, took: began.elapsed() }
+}
+
+/// Adds the archived publication of each cloud of which nothing newer was brought.
+fn recall(operator: &Operator, config: &Config, offers: &mut Offers) {
+    let policy = config.policy();
+    for cloud in config.clouds().into_iter().filter(|cloud| *cloud != Cloud::Example) {
+        if offers.contains_key(&cloud) {
+            continue;
+        }
+        match operator.archive().load(cloud, &policy) {
+            Ok(Some(Archived { publication, entry })) => {
+                // An archive that is behind what is in use (a rebaseline, a restored backup) is no news.
+                if operator.memory().judge(&publication).is_ok() {
+                    offers.insert(cloud, Offer { publication, fetched: entry.confirmed });
+                }
+            }
+            Ok(None) => {}
+            // What is believed stands without it; a feed brings it anew.
+            Err(error) => {
+                tracing::error!(%cloud, error = %tell::chain(&error), "the archived publication cannot be used");
+            }
+        }
+    }
+}
+
+/// Notes that what a feed brought is still the newest. Says whether something is held that a second look may confirm.
+pub(super) fn confirm(operator: &Operator, feed: &Name, cloud: Cloud, seen: Option<&Seen>) -> bool {
+    let archive = operator.archive();
+    let confirmed = archive.entry(cloud).and_then(|entry| match entry {
+        Some(entry) if entry.feed.as_deref() == Some(feed.as_str()) => {
+            archive.confirm(cloud, seen, clock::now()).map(|()| true)
+        }
+        _ => Ok(false),
+    });
+    match confirmed {
+        Ok(confirmed) => {
+            confirmed && operator.belief().holds().iter().any(|hold| hold.cloud == cloud)
+        }
+        Err(error) => {
+            tracing::error!(%cloud, error = %tell::chain(&error), "the archive cannot be kept");
+            false
+        }
+    }
+}
+
+/// By what each feed recognises what it brought in an earlier life.
+pub(super) fn seen(operator: &Operator) -> BTreeMap<(String, Cloud), Seen> {
+    Cloud::ALL
+        .iter()
+        .filter_map(|cloud| {
+            let entry = operator.archive().entry(*cloud).ok().flatten()?;
+            Some(((entry.feed?, *cloud), entry.seen?))
+        })
+        .collect()
 }
 
 fn publish(

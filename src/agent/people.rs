@@ -1,6 +1,6 @@
 //! What people ask for, through the control socket and by signals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use crate::feed;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::report::History;
 use crate::selection::HostAddresses;
+use crate::snapshot::{Cloud, Seen};
 
 /// A person who waits for feeds to have looked, and for what comes of it.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ impl Fetching {
 pub(super) struct Reloaded {
     /// The configuration that is in use now, with what it made of the publications; or why it is not taken.
     result: Result<(Loaded, Worked), String>,
+    /// By what feeds recognise what they brought.
+    seen: BTreeMap<(String, Cloud), Seen>,
     answer: Option<oneshot::Sender<Answer>>,
 }
 
@@ -182,7 +185,7 @@ impl Engine {
                 Ok(loaded) => tried(operator, loaded),
                 Err(error) => Err(plain(&error)),
             };
-            Done::Reloaded(Box::new(Reloaded { result, answer }))
+            Done::Reloaded(Box::new(Reloaded { result, seen: jobs::seen(operator), answer }))
         });
         if given.is_err() {
             error!("the configuration could not be reloaded: the worker is overloaded or gone");
@@ -194,7 +197,7 @@ impl Engine {
         let answer = match reloaded.result {
             Ok((loaded, worked)) => {
                 info!(config = %self.options.config.display(), "reloaded");
-                self.adopt(loaded);
+                self.adopt(loaded, &reloaded.seen);
                 self.worked(worked);
                 Answer::Said(Said { text: "the configuration was reloaded\n".to_owned() })
             }
@@ -219,7 +222,7 @@ fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), St
         config: Arc::clone(&loaded.config),
         templates: Arc::clone(&loaded.templates),
         causes: BTreeSet::from([Cause::Configuration]),
-        found: std::collections::BTreeMap::new(),
+        found: BTreeMap::new(),
     };
     let worked = jobs::work(operator, order);
     match &worked.result {
@@ -255,7 +258,7 @@ fn render(
     for (document, bytes) in given {
         publications.push(feed::from_bytes(&bytes, &policy, document.name)?);
     }
-    if config.clouds().contains(&crate::snapshot::Cloud::Example) {
+    if config.clouds().contains(&Cloud::Example) {
         publications.push(feed::example(&policy)?);
     }
     let offers = operate::offers(publications, now);

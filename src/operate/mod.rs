@@ -21,7 +21,7 @@ use crate::os::files::{self, FileError};
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, Drift, PublishError, Publisher, Retention};
 use crate::render::RenderError;
-use crate::state::{Memory, Pause, Pin, StateError};
+use crate::state::{Archive, Memory, Pause, Pin, StateError};
 
 /// Why an operation was not done.
 #[derive(Debug, Error)]
@@ -70,6 +70,7 @@ pub const PAUSED: &str = "paused: nothing is published until `tagwall resume`\n"
 #[derive(Debug)]
 pub struct Operator {
     publisher: Publisher,
+    archive: Archive,
     memory: Memory,
     belief: Belief,
 }
@@ -107,7 +108,7 @@ impl Operator {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
         let belief = read_belief(&dir.join(BELIEF))?;
-        Ok(Self { publisher, memory, belief })
+        Ok(Self { publisher, archive: Archive::new(dir), memory, belief })
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -123,6 +124,11 @@ impl Operator {
     /// What is believed.
     pub fn belief(&self) -> &Belief {
         &self.belief
+    }
+
+    /// The newest good document of each cloud.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// The generations, and the folder.
