@@ -26,7 +26,7 @@ use crate::config::{Config, Name};
 use crate::control::{Asked, Listener};
 use crate::feed::{Found, Watching};
 use crate::operate::{Kind, OperateError, Operator};
-use crate::publish::{Drift, Published};
+use crate::publish::{Published, Restored};
 use crate::render::Templates;
 use crate::report::{AgentStatus, FoundStatus, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
@@ -57,7 +57,7 @@ pub(super) enum Done {
     /// Publications were judged.
     Worked(Box<Worked>),
     /// The kernel was compared.
-    Checked(Result<Vec<(Name, Drift)>, OperateError>),
+    Checked(Result<Vec<Restored>, OperateError>),
     /// A configuration was read, and tried.
     Reloaded(Box<Reloaded>),
     /// What a feed brought is still the newest; whether something is held that this confirms.
@@ -413,7 +413,7 @@ impl Engine {
                 self.retry = None;
                 self.belief_due = offered.next;
                 self.waiting = offered.waiting.as_ref().map(tell::waiting);
-                if let Some(Published::Generation(_)) = offered.published {
+                if let Some(Published::Generation(_) | Published::Partly(_)) = offered.published {
                     // What was just read back need not be compared soon.
                     self.plan_check();
                 }
@@ -433,11 +433,11 @@ impl Engine {
         }
     }
 
-    fn checked(&mut self, checked: Result<Vec<(Name, Drift)>, OperateError>) {
+    fn checked(&mut self, checked: Result<Vec<Restored>, OperateError>) {
         match checked {
             Ok(restored) => {
-                for (target, drift) in restored {
-                    warn!(%target, %drift, "loaded the rules again");
+                for restored in restored {
+                    warn!("{restored}");
                 }
             }
             Err(error) => error!(error = %tell::chain(&error), "the kernel cannot be compared"),

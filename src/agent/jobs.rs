@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError, Name};
 use crate::feed::{self, FeedError, Found};
 use crate::guard::{Offer, Offers};
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
-use crate::publish::{Drift, PublishError};
+use crate::publish::Restored;
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
 use crate::selection::HostAddresses;
@@ -186,7 +186,7 @@ fn publish(
 }
 
 /// Compares the kernel with what should be in force, and loads again what was lost.
-pub(super) fn check(operator: &mut Operator) -> Result<Vec<(Name, Drift)>, OperateError> {
+pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateError> {
     // In an emergency stop, a person may be at work in the kernel.
     if operator.memory().pause.is_some() {
         return Ok(Vec::new());
@@ -229,19 +229,7 @@ pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
     Ok(Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now()))
 }
 
-/// The same with the kernel read.
+/// The same with the kernel and the installed files read.
 pub(super) fn verified(operator: &Operator) -> Result<Status, ReportError> {
-    let found = operator.publisher().drift().map_err(PublishError::from)?;
-    let store = operator.publisher().store();
-    let number = store.current()?;
-    let generation = number.map(|number| store.read(number)).transpose()?;
-    let drift = found
-        .into_iter()
-        .filter_map(|(name, found)| found.map(|found| (name, found.to_string())))
-        .collect();
-    let memory = operator.memory();
-    let mut status =
-        Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
-    status.verified = true;
-    Ok(status)
+    Status::read(operator.publisher().store().dir(), true, clock::now())
 }

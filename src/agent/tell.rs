@@ -64,12 +64,15 @@ pub(super) fn worked(worked: &Worked) {
             for (target, warning) in &offered.warnings {
                 warn!(%target, "{warning}");
             }
-            for (target, drift) in &offered.restored {
-                warn!(%target, %drift, "loaded the rules again");
+            for restored in &offered.restored {
+                warn!("{restored}");
             }
             match (offered.published, &offered.waiting) {
                 (_, Some(waiting)) => {
                     warn!(because, ?took, reason = %self::waiting(waiting), "waiting");
+                }
+                (Some(Published::Partly(generation)), None) => {
+                    warn!(because, generation, ?took, "published, but for isolated targets that failed");
                 }
                 (Some(Published::Generation(generation)), None) => {
                     let change = Change::of(&offered.summary);

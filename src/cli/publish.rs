@@ -10,7 +10,7 @@ use super::printer::Printer;
 use super::render::publications;
 use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
-use crate::control::{Answer, Client, Document, Operation, PUBLISHED, Request};
+use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
 use crate::os::accounts;
@@ -69,7 +69,7 @@ pub(super) fn publish(
         Some(agent) => render_by(&agent, args, config)?,
         None => render_here(cli, args, config, printer)?,
     };
-    let changed = operation.result == PUBLISHED;
+    let changed = [PUBLISHED, PUBLISHED_PARTLY].contains(&operation.result.as_str());
     report(&operation, args.json, printer)?;
     Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
 }
@@ -182,6 +182,9 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
         }
         (Some(number), false) if operation.result == PUBLISHED => {
             format!("generation {number} is in force\n")
+        }
+        (Some(number), false) if operation.result == PUBLISHED_PARTLY => {
+            format!("generation {number} is in force, but for isolated targets that failed\n")
         }
         (Some(number), false) => {
             format!("generation {number} is in force already: nothing was changed\n")

@@ -24,6 +24,10 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    for mut diagnostic in super::dns::check_dns(&config.dns) {
+        diagnostic.span = line_that_starts(config, "[dns");
+        found.push(diagnostic);
+    }
     check_feeds(config, &mut found);
     check_guard(config, &mut found);
     check_agent(config, &mut found);

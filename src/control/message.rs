@@ -119,21 +119,21 @@ pub struct Operation {
 
 /// The result of an operation that brought a new generation in force.
 pub const PUBLISHED: &str = "published";
+/// The same, but isolated targets failed and have their files before.
+pub const PUBLISHED_PARTLY: &str = "published-partly";
 
 impl Operation {
     /// What became of publications that a person offered.
     pub fn of(offered: &Offered) -> Self {
         let (result, generation) = match offered.published {
             Some(Published::Generation(number)) => (PUBLISHED, Some(number)),
+            Some(Published::Partly(number)) => (PUBLISHED_PARTLY, Some(number)),
             Some(Published::Unchanged(number)) => ("unchanged", number),
             None => ("unchanged", None),
         };
         let warned =
             offered.warnings.iter().map(|(target, warning)| format!("target {target}: {warning}"));
-        let restored = offered
-            .restored
-            .iter()
-            .map(|(target, drift)| format!("target {target}: {drift}; loaded the rules again"));
+        let restored = offered.restored.iter().map(ToString::to_string);
         Self {
             result: result.to_owned(),
             generation,

@@ -6,7 +6,7 @@ use super::{OperateError, Operator, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
 use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
-use crate::publish::{ChangeSummary, Drift, Published, Request, Retention};
+use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
 use crate::selection::HostAddresses;
@@ -59,8 +59,8 @@ pub struct Offered {
     pub summary: ChangeSummary,
     /// What was said about artifacts while rendering.
     pub warnings: Vec<(Name, String)>,
-    /// What had been lost in the kernel and was loaded again.
-    pub restored: Vec<(Name, Drift)>,
+    /// What was not as it had been published, and what was done about it.
+    pub restored: Vec<Restored>,
     /// When time alone will change what is believed.
     pub next: Option<Timestamp>,
 }
