@@ -16,8 +16,6 @@ pub(super) enum Cause {
     Confirmation,
     /// The configuration or a template was loaded.
     Configuration,
-    /// Addresses of hostnames changed.
-    Names,
     /// A grace ended, or a hold is due.
     Time,
     /// A window opened, or a freeze ended.
@@ -36,17 +34,11 @@ impl Cause {
             Self::Publication => "publication",
             Self::Confirmation => "confirmation",
             Self::Configuration => "configuration",
-            Self::Names => "hostnames",
             Self::Time => "time",
             Self::Calendar => "calendar",
             Self::Decision => "decision",
             Self::Retry => "retry",
         }
-    }
-
-    /// Whether the newest publications must be judged again, and not only what is believed of them.
-    pub(super) fn needs_publications(self) -> bool {
-        !matches!(self, Self::Names)
     }
 }
 
@@ -123,7 +115,7 @@ mod tests {
         let start = Instant::now();
         let mut gathering = Gathering::default();
         add(&mut gathering, Cause::Publication, start);
-        gathering.add(Cause::Names, start, Duration::from_millis(500), LONGEST);
+        gathering.add(Cause::Configuration, start, Duration::from_millis(500), LONGEST);
         assert_eq!(gathering.due(), Some(start + QUIET));
     }
 }

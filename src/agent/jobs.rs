@@ -83,9 +83,7 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
             Err(error) => older.push((publication, error)),
         }
     }
-    if causes.iter().any(|cause| cause.needs_publications()) {
-        recall(operator, &config, &mut offers);
-    }
+    recall(operator, &config, &mut offers);
     let result = publish(operator, &config, &templates, &mut offers, &causes);
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older, judged, took: began.elapsed() }

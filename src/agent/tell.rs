@@ -72,7 +72,12 @@ pub(super) fn worked(worked: &Worked) {
                     warn!(because, ?took, reason = %self::waiting(waiting), "waiting");
                 }
                 (Some(Published::Partly(generation)), None) => {
-                    warn!(because, generation, ?took, "published, but for isolated targets that failed");
+                    warn!(
+                        because,
+                        generation,
+                        ?took,
+                        "published, but for isolated targets that failed"
+                    );
                 }
                 (Some(Published::Generation(generation)), None) => {
                     let change = Change::of(&offered.summary);

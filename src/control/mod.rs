@@ -12,7 +12,9 @@ mod wire;
 
 pub use client::{Client, ClientError};
 pub use listener::{Asked, ControlError, Listener};
-pub use message::{Answer, Document, Failure, Operation, PUBLISHED, PUBLISHED_PARTLY, Request, Said};
+pub use message::{
+    Answer, Document, Failure, Operation, PUBLISHED, PUBLISHED_PARTLY, Request, Said,
+};
 
 use std::path::{Path, PathBuf};
 

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::config::Name;
 use crate::guard::{Belief, BeliefError};
 use crate::os::files::{self, FileError};
 use crate::pipeline::PlanError;
