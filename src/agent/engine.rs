@@ -190,7 +190,7 @@ impl Engine {
                     self.feeds.insert(name.clone(), tended);
                 }
                 Err(error) => {
-                    warn!(feed = %name, error = %tell::chain(&error), "feed cannot be used")
+                    warn!(feed = %name, error = %tell::chain(&error), "feed cannot be used");
                 }
             }
         }

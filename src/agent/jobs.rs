@@ -67,7 +67,7 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let Order { config, templates, causes, found } = order;
     let now = clock::now();
     let mut offers = Offers::new();
-    let mut older = Vec::new();
+    let mut passed_over = Vec::new();
     for found in found.into_values() {
         let Found { publication, bytes, seen } = found;
         match operator.memory().judge(&publication) {
@@ -80,13 +80,13 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
                 let cloud = publication.snapshot.cloud();
                 offers.insert(cloud, Offer { publication, fetched: now });
             }
-            Err(error) => older.push((publication, error)),
+            Err(error) => passed_over.push((publication, error)),
         }
     }
     recall(operator, &config, &mut offers);
     let result = publish(operator, &config, &templates, &mut offers, &causes);
     let judged = offers.into_values().map(|offer| offer.publication).collect();
-    Worked { causes, result, older, judged, took: began.elapsed() }
+    Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
 }
 
 /// Adds the archived publication of each cloud of which nothing newer was brought.

@@ -74,11 +74,12 @@ async fn live(
             supervisor.stopping("stopping: waiting for what is under way");
             let stopped = tokio::task::spawn_blocking(move || worker.stop());
             tokio::select! {
-                ended = timeout(grace, stopped) => match ended {
-                    Ok(_) => info!("stopped"),
-                    Err(_) => warn!("stopped after the grace period: what was under way is mended at the next start"),
+                ended = timeout(grace, stopped) => if ended.is_ok() {
+                    info!("stopped");
+                } else {
+                    warn!("stopped after the grace period: what was under way is mended at the next start");
                 },
-                _ = another(&mut signals) => {
+                () = another(&mut signals) => {
                     warn!("stopped at once by a second signal: what was under way is mended at the next start");
                 }
             }
@@ -95,5 +96,5 @@ async fn another(signals: &mut Signals) {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -7,6 +7,8 @@ use sd_notify::NotifyState;
 /// The supervisor, when there is one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Supervisor {
+    /// Whether there is one that listens.
+    present: bool,
     /// How often it wants a sign of life; none: it does not.
     watchdog: Option<Duration>,
 }
@@ -14,7 +16,10 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Finds out what it wants.
     pub(super) fn new() -> Self {
-        Self { watchdog: sd_notify::watchdog_enabled() }
+        Self {
+            present: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            watchdog: sd_notify::watchdog_enabled(),
+        }
     }
 
     /// How often a sign of life is given: twice in the time that is allowed.
@@ -24,41 +29,43 @@ impl Supervisor {
 
     /// The rules are in force, or it is known why they are not.
     pub(super) fn ready(self, status: &str) {
-        send(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// What is being done, in words.
     pub(super) fn status(self, status: &str) {
-        send(&[NotifyState::Status(status)]);
+        self.send(&[NotifyState::Status(status)]);
     }
 
     /// A new configuration is being taken; [`Supervisor::ready`] ends it.
     pub(super) fn reloading(self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => send(&[NotifyState::Reloading, now]),
-            Err(_) => send(&[NotifyState::Reloading]),
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Err(_) => self.send(&[NotifyState::Reloading]),
         }
     }
 
     /// The loop makes progress.
     pub(super) fn alive(self) {
-        send(&[NotifyState::Watchdog]);
+        self.send(&[NotifyState::Watchdog]);
     }
 
     /// It takes longer than usual to start or to stop; so much longer.
     pub(super) fn extend(self, by: Duration) {
         let microseconds = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-        send(&[NotifyState::ExtendTimeoutUsec(microseconds)]);
+        self.send(&[NotifyState::ExtendTimeoutUsec(microseconds)]);
     }
 
     /// The end has begun.
     pub(super) fn stopping(self, status: &str) {
-        send(&[NotifyState::Stopping, NotifyState::Status(status)]);
+        self.send(&[NotifyState::Stopping, NotifyState::Status(status)]);
     }
-}
 
-fn send(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd was not told");
+    fn send(self, state: &[NotifyState<'_>]) {
+        if self.present
+            && let Err(error) = sd_notify::notify(state)
+        {
+            tracing::debug!(%error, "systemd was not told");
+        }
     }
 }
