@@ -14,6 +14,7 @@ use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
+use super::replay::ReplayArgs;
 use super::restore::RestoreArgs;
 use super::run::RunArgs;
 use super::status::{HistoryArgs, StatusArgs};
@@ -113,6 +114,8 @@ pub enum Command {
     Pause(PauseArgs),
     /// Follow the publications again after a rollback or a pause
     Resume,
+    /// Judge past publications one after another: what would have been applied, held and why
+    Replay(ReplayArgs),
     /// Compare two publications by tag
     Diff(DiffArgs),
     /// List, show and export the built-in templates

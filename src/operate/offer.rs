@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{OperateError, Operator, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::Offers;
+use crate::guard::{Belief, Offers};
 use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
@@ -89,11 +89,11 @@ impl Operator {
     pub fn offer(&mut self, offering: &Offering<'_>) -> Result<Offered, OperateError> {
         let &Offering { config, templates, offers, now, .. } = offering;
         let until = self.obstacle(&offering.wish)?;
-        let (memory, reason) = self.take(offering)?;
+        let (memory, belief, reason) = self.take(offering)?;
         let inputs = Inputs {
             config,
             templates,
-            belief: &self.belief,
+            belief: &belief,
             offers,
             hosts: offering.hosts,
             previous: None,
@@ -164,20 +164,22 @@ impl Operator {
     }
 
     /// Refuses what is older than what is in use, or takes it as a new beginning; what is remembered then, and why.
-    fn take(&self, offering: &Offering<'_>) -> Result<(Memory, String), OperateError> {
+    fn take(&self, offering: &Offering<'_>) -> Result<(Memory, Belief, String), OperateError> {
         let mut memory = self.memory.clone();
+        let mut belief = self.belief.clone();
         let mut reason = offering.reason.to_owned();
         for publication in offering.offers.values().map(|offer| &offer.publication) {
             match (offering.rebaseline, memory.judge(publication)) {
                 (_, Ok(())) => memory.take(publication, offering.now),
                 (Some(why), Err(_)) => {
                     memory.rebaseline(publication, why, offering.now);
+                    belief.forget(publication.snapshot.cloud());
                     reason = format!("rebaseline: {why}");
                 }
                 (None, Err(older)) => return Err(older.into()),
             }
         }
-        Ok((memory, reason))
+        Ok((memory, belief, reason))
     }
 
     /// The rules in force; none before the first generation.
