@@ -13,7 +13,8 @@
 //! [`pipeline`] walks from publications to artifacts and is pure: the same input gives the same bytes. [`publish`] brings
 //! artifacts in force as numbered generations, [`state`] is what is remembered, [`names`] resolves hostnames, and [`operate`]
 //! brings these together, one whole operation at a time. [`agent`] is the loop that never needs cron; [`control`], [`serve`] and
-//! [`notify`] are how others reach it and are reached, with the values of [`report`]. Beneath everything lie [`prefix`], exact
+//! [`notify`] are how others reach it and are reached, with the values of [`report`]; [`web`] asks
+//! servers elsewhere. Beneath everything lie [`prefix`], exact
 //! sets of address space, and [`os`], the doors to the operating system. [`cli`] is what people type.
 //!
 //! Imports point one way, down this list; `tests/architecture.rs` holds the house to it.
@@ -39,3 +40,4 @@ pub mod selection;
 pub mod serve;
 pub mod snapshot;
 pub mod state;
+pub mod web;

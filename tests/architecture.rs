@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["control", "notify", "serve"],
     &["operate", "report"],
     &["feed", "names", "publish", "state"],
+    &["web"],
     &["pipeline"],
     &["render"],
     &["ruleset"],

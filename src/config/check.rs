@@ -24,6 +24,11 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
             }
         }
     }
+    for mut diagnostic in super::dns::check_dns(&config.dns) {
+        diagnostic.span = line_that_starts(config, "[dns");
+        found.push(diagnostic);
+    }
+    check_feeds(config, &mut found);
     check_guard(config, &mut found);
     check_agent(config, &mut found);
     check_serve(config, &mut found);
@@ -76,6 +81,18 @@ fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
     }
     for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
         found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
+    }
+}
+
+fn check_feeds(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, feed) in &config.feeds {
+        let before = found.len();
+        feed.get_ref().check(name, config, found);
+        for diagnostic in &mut found[before..] {
+            if diagnostic.span.is_none() {
+                diagnostic.span = Some(feed.span());
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod publishing;
 mod serve;
 mod service;
 mod target;
+mod web;
 
 pub use agent::*;
 pub use apim::{Apim, DefaultRoute, Feature, NetworkMode, Server, ServiceEndpoint, Subnets};
@@ -39,6 +40,7 @@ pub use publishing::*;
 pub use serve::*;
 pub use service::{Ports, Protocol, Service, normalise};
 pub use target::*;
+pub use web::*;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

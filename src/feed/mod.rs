@@ -1,36 +1,25 @@
 //! Where publications come from.
 //!
-//! Owns the ways to a document's bytes. Promises: reading is bounded in size and never blocks on something that is not a
-//! file. Does not judge what it read: that is the snapshot's and the guard's business.
+//! Owns the ways to a document's bytes: a file given by hand, and the feeds of the configuration ([`Source`]), each looked at
+//! when its turn comes. Promises: reading is bounded in size and time and never blocks on something that is not a file; an
+//! unchanged document costs a conditional request and is not parsed; what was found is a whole, valid document of the feed's
+//! cloud; no credential is in an error. Does not decide when to look, nor whether what it found is newer or plausible: that is
+//! the business of the agent, of [`state`](crate::state) and of the guard.
 
-use std::path::{Path, PathBuf};
+mod directory;
+mod download;
+mod error;
+mod http;
+mod source;
 
-use thiserror::Error;
+pub use directory::{Watch, Watching};
+pub use error::FeedError;
+pub use source::{Ending, Found, Look, Source, endings};
 
-use crate::os::files::{self, FileError};
-use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot, SnapshotError};
+use std::path::Path;
 
-/// Why a publication could not be had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum FeedError {
-    /// The file cannot be read.
-    #[error("cannot read the publication {path}: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: FileError,
-    },
-    /// The document is not taken.
-    #[error("the publication {origin} is refused: {source}")]
-    Refused {
-        /// Where it came from.
-        origin: String,
-        /// Why.
-        source: SnapshotError,
-    },
-}
+use crate::os::files;
+use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
 
 /// Reads a publication from a file, or from standard input when the path is `-`.
 pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError> {

@@ -47,6 +47,8 @@ pub struct GroupSpec {
     pub prefixes: PrefixSet,
     /// Hostnames, in order.
     pub hosts: Vec<HostName>,
+    /// The tag that should hold the addresses of the hostnames, where Microsoft documents one.
+    pub expected_tag: Option<TagName>,
     /// What is taken out again.
     pub exclude: Vec<(Exclusion, Option<Range<usize>>)>,
     /// Families wanted.
@@ -228,6 +230,7 @@ impl Intent {
                 tags,
                 prefixes: space(&group.prefixes),
                 hosts: group.hosts.clone(),
+                expected_tag: None,
                 exclude: group
                     .exclude
                     .iter()

@@ -75,13 +75,15 @@ impl Kind {
         if let Some(error) = cause.downcast_ref::<FeedError>() {
             return Some(match error {
                 FeedError::Read { source: FileError::TooLarge { .. }, .. }
-                | FeedError::Refused { .. } => Self::Refused,
-                FeedError::Read { .. } => Self::System,
+                | FeedError::Refused { .. }
+                | FeedError::WrongCloud { .. } => Self::Refused,
+                _ => Self::System,
             });
         }
         if let Some(error) = cause.downcast_ref::<PublishError>() {
             return Some(match error {
                 PublishError::Locked(LockError::Held { .. }) => Self::Locked,
+                PublishError::TakenBack { source, .. } => return Self::of_cause(&**source),
                 PublishError::Step { .. } => Self::Firewall,
                 PublishError::NoGeneration(_) | PublishError::NothingEarlier => Self::Usage,
                 _ => Self::System,

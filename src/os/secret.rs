@@ -45,6 +45,15 @@ pub enum SecretError {
         /// Its permission bits.
         mode: u32,
     },
+    /// systemd gave this process no credentials.
+    #[error(
+        "there is no credential {name}: $CREDENTIALS_DIRECTORY is not set; add `LoadCredential={name}:FILE` to the \
+         service, or name the file itself"
+    )]
+    NoCredentials {
+        /// The credential asked for.
+        name: String,
+    },
     /// It holds nothing.
     #[error("the secret in {} is empty; put the credential into the file, and nothing else", printable_path(.path))]
     Empty {
@@ -73,6 +82,14 @@ impl Secret {
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
         let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         Self::load(path, credentials.as_deref())
+    }
+
+    /// Loads a credential that systemd hands to this service (`LoadCredential=NAME:FILE`).
+    pub fn from_credential(name: &str) -> Result<Self, SecretError> {
+        match env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) {
+            Some(folder) => Self::load(&folder.join(name), Some(&folder)),
+            None => Err(SecretError::NoCredentials { name: name.to_owned() }),
+        }
     }
 
     fn load(path: &Path, credentials: Option<&Path>) -> Result<Self, SecretError> {

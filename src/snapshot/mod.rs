@@ -19,6 +19,7 @@ mod features;
 mod parse;
 mod publication;
 mod scalars;
+mod seen;
 mod skip;
 mod tag;
 
@@ -30,6 +31,7 @@ pub use example::EXAMPLE_DOCUMENT;
 pub use features::Features;
 pub use parse::Policy;
 pub use publication::{Publication, date_in_name};
+pub use seen::{Seen, Validators};
 pub use tag::{ServiceTag, TagName};
 
 use ipnet::{Ipv4Net, Ipv6Net};

@@ -15,6 +15,8 @@ pub struct Publication {
     pub source: String,
     /// The date in the file's name or the URL: publications of one cloud are ordered by it.
     pub date: Option<Date>,
+    /// The feed that brought it; none: it was given by hand.
+    pub feed: Option<Arc<str>>,
     digest: Arc<OnceLock<Digest>>,
 }
 
@@ -23,7 +25,7 @@ impl Publication {
     pub fn new(snapshot: Snapshot, source: impl Into<String>) -> Self {
         let source = source.into();
         let date = date_in_name(&source);
-        Self { snapshot: Arc::new(snapshot), source, date, digest: Arc::default() }
+        Self { snapshot: Arc::new(snapshot), source, date, feed: None, digest: Arc::default() }
     }
 
     /// The same with the date known from elsewhere than the source's name.

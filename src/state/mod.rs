@@ -4,6 +4,12 @@
 //! Owns `memory.json` in the state folder. Promises: data of an older publication never replaces that of a newer one, except
 //! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
 
+mod archive;
+mod order;
+
+pub use archive::{Archive, Archived, Entry};
+pub use order::{Edition, Standing};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +54,9 @@ pub struct Known {
     pub digest: Digest,
     /// Where it was read from.
     pub source: String,
+    /// The feed that brought it; none: it was given by hand.
+    #[serde(default)]
+    pub feed: Option<String>,
     /// When it was taken.
     pub taken: Timestamp,
 }
@@ -118,6 +127,18 @@ pub enum StateError {
     },
 }
 
+impl Known {
+    /// What decides about its order.
+    pub fn edition(&self) -> Edition<'_> {
+        Edition {
+            date: self.date,
+            change_number: self.change_number,
+            digest: self.digest,
+            feed: self.feed.as_deref(),
+        }
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self {
@@ -162,17 +183,12 @@ impl Memory {
         Ok(text)
     }
 
-    /// Refuses a publication that is older than the one in use: by date, else by change number. Equal numbers with other
-    /// content count as newer: publications given by hand are one feed.
+    /// Refuses a publication that must not take the place of the one in use: see [`Edition::against`].
     pub fn judge(&self, offered: &Publication) -> Result<(), StateError> {
         let cloud = offered.snapshot.cloud();
         let Some(known) = self.publications.get(&cloud) else { return Ok(()) };
         let number = offered.snapshot.change_number();
-        let older = match (offered.date, known.date) {
-            (Some(offered), Some(known)) => offered < known,
-            _ => number < known.change_number,
-        };
-        if !older || known.digest == offered.digest() {
+        if Edition::of(offered).against(&known.edition()) != Standing::Older {
             return Ok(());
         }
         let describe = |date: Option<Date>, number: u64| match date {
@@ -193,6 +209,7 @@ impl Memory {
             change_number: publication.snapshot.change_number(),
             digest: publication.digest(),
             source: publication.source.clone(),
+            feed: publication.feed.as_deref().map(str::to_owned),
             taken: now,
         };
         let cloud = publication.snapshot.cloud();

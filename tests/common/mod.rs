@@ -4,8 +4,10 @@
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
 pub(crate) mod feeds;
+pub(crate) mod host;
 pub(crate) mod loaded;
 pub(crate) mod meaning;
+pub(crate) mod microsoft;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
@@ -14,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A network namespace of this test's own, deleted when dropped.
-pub(crate) struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
     /// A fresh namespace, or nothing (and a word about it) where there can be none: `needed` names the programs that the

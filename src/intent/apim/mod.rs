@@ -254,7 +254,8 @@ impl Expansion<'_, '_> {
         let group = self.own_name(dependency.key);
         let rule = self.rule(&group, &self.profile.all_subnets(), dependency.services);
         let outcome = format!("rule {}", rule.name);
-        self.intent.groups.push(GroupSpec { hosts, ..self.group(group.clone()) });
+        let expected_tag = dependency.expected_tag.map(published);
+        self.intent.groups.push(GroupSpec { hosts, expected_tag, ..self.group(group.clone()) });
         self.intent.rules.push(rule);
         self.row(Row { decided: Decided::Firewall, group: Some(group), outcome, ..row });
         if dependency.key == "certificates" {
@@ -654,6 +655,7 @@ impl Expansion<'_, '_> {
             tags: Vec::new(),
             prefixes: PrefixSet::new(),
             hosts: Vec::new(),
+            expected_tag: None,
             exclude: Vec::new(),
             families: Families::Both,
             allow_empty: false,

@@ -123,6 +123,8 @@ pub(super) struct HostDependency {
     pub(super) need: Need,
     pub(super) services: &'static [Service],
     pub(super) hosts: fn(Cloud) -> &'static [&'static str],
+    /// The tag that holds their addresses too.
+    pub(super) expected_tag: Option<&'static str>,
     pub(super) purpose: &'static str,
 }
 
@@ -142,6 +144,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
                 "csp.digicert.com",
             ]
         },
+        expected_tag: None,
         purpose: "certificate validation",
     },
     HostDependency {
@@ -149,6 +152,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
         need: Need::Required,
         services: HTTPS,
         hosts: metrics_hosts,
+        expected_tag: Some("AzureMonitor"),
         purpose: "metrics and health monitoring (the tag AzureMonitor covers these too)",
     },
     HostDependency {
@@ -160,6 +164,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
             Cloud::China => &["login.chinacloudapi.cn"],
             _ => &["login.microsoftonline.com"],
         },
+        expected_tag: Some("AzureActiveDirectory"),
         purpose: "Entra ID sign-in",
     },
     HostDependency {
@@ -177,6 +182,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
                 "issuer.pki.azure.com",
             ]
         },
+        expected_tag: None,
         purpose: "Azure portal diagnostics, internal diagnostics",
     },
     HostDependency {
@@ -184,6 +190,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
         need: Need::Feature(Feature::Diagnostics),
         services: HTTP_HTTPS,
         hosts: |_| &["go.microsoft.com"],
+        expected_tag: None,
         purpose: "internal diagnostics (redirections)",
     },
     HostDependency {
@@ -191,6 +198,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
         need: Need::Feature(Feature::Captcha),
         services: HTTPS,
         hosts: |_| &["client.hip.live.com", "partner.hip.live.com"],
+        expected_tag: None,
         purpose: "CAPTCHA of the developer portal",
     },
     HostDependency {
@@ -206,6 +214,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
                 "ies.global.microsoft.com",
             ]
         },
+        expected_tag: None,
         purpose: "SMTP relay (older revisions)",
     },
     HostDependency {
@@ -220,6 +229,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
                 "download.windowsupdate.com",
             ]
         },
+        expected_tag: None,
         purpose: "Windows Update",
     },
     HostDependency {
@@ -227,6 +237,7 @@ pub(super) const HOST_DEPENDENCIES: &[HostDependency] = &[
         need: Need::Feature(Feature::Defender),
         services: HTTPS,
         hosts: |_| &["wdcp.microsoft.com", "wdcpalt.microsoft.com"],
+        expected_tag: None,
         purpose: "Microsoft Defender",
     },
 ];
