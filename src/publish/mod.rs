@@ -24,8 +24,8 @@ pub use companions::Companion;
 pub use drift::{Became, Found, Restored, drift};
 pub use firewall::{Drift, FirewallError};
 pub use manifest::{
-    Behind, ChangeSummary, FileRecord, Manifest, Outcome, OutcomeResult, PublicationRecord,
-    TargetRecord,
+    Behind, ChangeSummary, FileRecord, GroupSummary, Manifest, Outcome, OutcomeResult,
+    PublicationRecord, TargetRecord,
 };
 pub use publisher::{Published, Publisher};
 pub use request::Request;

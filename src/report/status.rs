@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
-use super::{AgentStatus, FeedStatus, ReportError};
+use super::{AgentStatus, FeedStatus, GroupStatus, ReportError, ServeStatus};
 use crate::config::Name;
 use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store};
 use crate::snapshot::Digest;
@@ -57,6 +57,12 @@ pub struct Status {
     /// The feeds, as the running agent sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeds: Vec<FeedStatus>,
+    /// The address groups in force, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupStatus>,
+    /// The server; none when nothing is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<ServeStatus>,
 }
 
 /// A target of the generation in force.
@@ -140,6 +146,8 @@ impl Status {
             verified: false,
             agent: None,
             feeds: Vec::new(),
+            groups: Vec::new(),
+            serve: None,
         }
     }
 
@@ -216,6 +224,9 @@ impl Status {
         }
         for feed in &self.feeds {
             text.push_str(&feed.text(self.at));
+        }
+        if let Some(serve) = &self.serve {
+            text.push_str(&serve.text(self.at));
         }
         if let Some(agent) = &self.agent {
             text.push_str(&agent.text(self.at));
