@@ -17,14 +17,13 @@ const PREPARATION: &str = "
 mount -t tmpfs tmpfs /mnt
 for folder in etc srv var/lib; do
     mkdir -p /mnt/$folder.upper /mnt/$folder.work /mnt/$folder
-    mkdir -p /mnt/${folder}.upper /mnt/${folder}.work
     mount -t overlay overlay -o lowerdir=/$folder,upperdir=/mnt/$folder.upper,workdir=/mnt/$folder.work /$folder
 done
 mkdir -p /etc/tagwall
 rm -rf /etc/tagwall/* /var/lib/tagwall
 cd /root
 ip link set lo up
-ip link add wan0 type dummy
+ip link add wan0 type veth peer name provider
 ip link set wan0 up
 ";
 
@@ -42,7 +41,10 @@ fn blocks(page: &str) -> Vec<Block> {
         let indent = line.len() - line.trim_start().len();
         match (line.trim_start().strip_prefix("```"), &mut open) {
             (Some(mark), None) => {
-                open = Some((Block { line: index + 1, mark: mark.to_owned(), text: String::new() }, indent));
+                open = Some((
+                    Block { line: index + 1, mark: mark.to_owned(), text: String::new() },
+                    indent,
+                ));
             }
             (Some(_), Some(_)) => blocks.extend(open.take().map(|(block, _)| block)),
             (None, Some((block, indent))) => {
@@ -65,7 +67,8 @@ fn script(name: &str, page: &str) -> String {
             ["toml", file, rest @ ..] if file.starts_with("file=") => {
                 let into = if rest == ["append"] { ">>" } else { ">" };
                 let path = &file["file=".len()..];
-                script.push_str(&format!("cat {into}{path} <<'END OF FILE'\n{text}\nEND OF FILE\n"));
+                script
+                    .push_str(&format!("cat {into}{path} <<'END OF FILE'\n{text}\nEND OF FILE\n"));
             }
             ["sh", "run"] => script.push_str(&format!("echo '{name}:{line}' >&2\n{text}\n")),
             ["sh" | "console" | "bash", ..] => {
@@ -78,14 +81,16 @@ fn script(name: &str, page: &str) -> String {
 }
 
 fn carried_out(name: &str) {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap();
     let script = script(name, &page);
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: the commands of the guides need root");
         return;
     }
     for program in ["nft", "iptables", "ipset", "ip", "unshare"] {
-        if !["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).is_file()) {
+        if !["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+        {
             eprintln!("skipped: {program} is not installed");
             return;
         }
@@ -94,7 +99,10 @@ fn carried_out(name: &str) {
     let output = Command::new("unshare")
         .args(["--mount", "--net", "sh", "-eu", "-c", &script])
         .env_clear()
-        .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary.parent().unwrap().display()))
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary.parent().unwrap().display()),
+        )
         .output()
         .unwrap();
     let said = format!(
