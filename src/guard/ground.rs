@@ -145,6 +145,8 @@ impl<'g> Ground<'g> {
                 Some(published) => added.difference(&published),
                 None => added.difference(&before),
             };
+            // A document that is wrong as a whole bears itself out: then only what was believed before counts.
+            let stray = if strict { stray.union(&added.difference(&before)) } else { stray };
             if more_than_strays(&stray) || strict && !stray.is_empty() {
                 strays.push((custom, within, stray));
             }
