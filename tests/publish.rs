@@ -6,105 +6,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use common::Namespace;
-use serde_json::Value;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_tagwall");
-
-/// A host: its namespace, configuration and state folder.
-struct Host {
-    namespace: Namespace,
-    folder: tempfile::TempDir,
-}
-
-impl Host {
-    fn new(programs: &[&str], config: &str) -> Option<Self> {
-        let namespace = Namespace::new(programs)?;
-        let host = Self { namespace, folder: tempfile::tempdir().unwrap() };
-        host.configure(config);
-        Some(host)
-    }
-
-    fn configure(&self, config: &str) {
-        fs::write(self.path("tagwall.toml"), config).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn attempt(&self, args: &[&str]) -> Output {
-        let (config, state) = (self.path("tagwall.toml"), self.path("state"));
-        let mut command = vec![
-            BINARY,
-            "--config",
-            config.to_str().unwrap(),
-            "--state-dir",
-            state.to_str().unwrap(),
-        ];
-        command.extend(args);
-        self.namespace.attempt(&command, b"")
-    }
-
-    fn expect(&self, code: i32, args: &[&str]) -> (String, String) {
-        let output = self.attempt(args);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{args:?}\n{stdout}\n{stderr}");
-        (stdout, stderr)
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.expect(0, args).0).unwrap()
-    }
-
-    fn current(&self) -> PathBuf {
-        fs::read_link(self.path("state/current")).unwrap()
-    }
-
-    /// The kernel's rules as text, without counters.
-    fn rules(&self) -> String {
-        self.namespace.run(&["nft", "-s", "list", "ruleset"], b"")
-    }
-}
-
-const GROUPS: &str = "
-cloud = \"example\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\", \"fd00:20::/64\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-interfaces = [\"wan0\"]
-";
-
-fn nftables(more: &str) -> String {
-    format!(
-        "{GROUPS}{more}\n[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n[targets.lists.list]\n"
-    )
-}
-
-/// Every file below a folder with inode and change time.
-fn inventory(folder: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        if metadata.is_dir() {
-            found.extend(inventory(&path));
-        } else if path.file_name().is_some_and(|name| name != "lock") {
-            found.insert(path, (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
-        }
-    }
-    found
-}
+use common::host::{GROUPS, Host, inventory, nftables};
 
 #[test]
 fn a_generation_is_in_the_kernel_and_the_same_again_touches_nothing() {
@@ -131,7 +37,7 @@ fn rules_that_were_flushed_are_seen_and_loaded_again() {
     let (status, _) = host.expect(1, &["status", "--verify"]);
     assert!(status.contains("table inet tagwall is missing"), "{status}");
     let (_, stderr) = host.expect(0, &["render"]);
-    assert!(stderr.contains("loaded the rules again"), "{stderr}");
+    assert!(stderr.contains("brought back what was published"), "{stderr}");
     assert_eq!(host.rules(), rules);
     // One element too few, and a rule by a foreign hand, are seen too.
     host.namespace.run(
@@ -362,4 +268,316 @@ fn installed_copies_follow_and_a_second_process_waits_outside() {
     assert!(stderr.contains("state"), "{stderr}");
     lock.unlock().unwrap();
     host.expect(0, &["render"]);
+}
+
+/// A host whose one group has these prefixes.
+fn grouped(prefixes: &str, target: &str) -> String {
+    format!(
+        "[groups.a]\nprefixes = [{prefixes}]\n[groups.b]\nprefixes = [\"203.0.113.0/24\"]\n\
+         [rules.a]\nsource = [\"10.20.0.0/24\"]\ndestination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         [rules.b]\nsource = [\"10.20.0.0/24\"]\ndestination = \"b\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         {target}"
+    )
+}
+
+const EDGE: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
+
+#[test]
+fn only_the_sets_that_differ_are_refilled_and_counters_stay() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    // A counter that shows that the rules were not made anew: as packets would have left it.
+    let handles =
+        || host.namespace.run(&["nft", "-a", "-t", "list", "table", "inet", "tagwall"], b"");
+    let before = handles();
+    host.configure(&grouped("\"192.0.2.0/25\", \"198.51.100.0/24\"", EDGE));
+    host.expect(0, &["render"]);
+    assert_eq!(handles(), before, "rules and sets keep their handles");
+    let update = fs::read_to_string(host.path("state/current/archive/edge.update.nft")).unwrap();
+    assert!(update.contains("flush set inet tagwall tw-a-v4\n"), "{update}");
+    assert!(!update.contains("tw-b-v4"), "{update}");
+    host.expect(0, &["status", "--verify"]);
+    // What boots the host later is the whole artifact, and it says the same.
+    let rules = host.rules();
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    let artifact = host.path("state/current/edge/rules.nft");
+    host.namespace.run(&["nft", "-f", artifact.to_str().unwrap()], b"");
+    assert_eq!(host.rules(), rules);
+    // A table that is gone, and rules that a foreign hand changed, need the whole artifact.
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    host.configure(&grouped("\"192.0.2.0/24\"", EDGE));
+    host.expect(0, &["render"]);
+    assert!(!host.path("state/current/archive/edge.update.nft").exists());
+    host.expect(0, &["status", "--verify"]);
+    host.namespace.run(&["nft", "add", "rule", "inet", "tagwall", "tw-outbound", "accept"], b"");
+    host.configure(&grouped("\"192.0.2.0/25\"", EDGE));
+    host.expect(0, &["render"]);
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(status.contains("so the whole artifact was loaded"), "{status}");
+    // An emptied set and one that is filled again are other objects: more than an update.
+    host.expect(0, &["rollback", "1"]);
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
+fn only_the_ipsets_that_differ_are_swapped() {
+    let target = "[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\n";
+    let Some(host) = Host::new(&["iptables", "ipset"], &grouped("\"192.0.2.0/26\"", target)) else {
+        return;
+    };
+    host.expect(0, &["render"]);
+    host.namespace.run(&["iptables", "-A", "FORWARD", "-j", "TAGWALL"], b"");
+    host.configure(&grouped("\"192.0.2.0/25\"", target));
+    host.expect(0, &["render"]);
+    let update = fs::read_to_string(host.path("state/current/archive/edge.update.ipset")).unwrap();
+    assert!(
+        update.contains("swap tw-a-v4.new tw-a-v4\n") && !update.contains("tw-b-v4"),
+        "{update}"
+    );
+    let sets = host.namespace.run(&["ipset", "save"], b"");
+    assert!(sets.contains("add tw-a-v4 192.0.2.0/25") && !sets.contains(".new"), "{sets}");
+    host.expect(0, &["status", "--verify"]);
+    // Sets that are gone, and with them the rules.
+    host.namespace.run(&["iptables", "-F"], b"");
+    host.namespace.run(&["ipset", "destroy"], b"");
+    host.configure(&grouped("\"192.0.2.0/24\"", target));
+    host.expect(0, &["render"]);
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
+fn an_isolated_target_that_fails_stays_behind_alone() {
+    let push = |command: &str| {
+        format!(
+            "{EDGE}[targets.push]\nisolated = true\nreload = [\"{command}\"]\n[targets.push.list]\n"
+        )
+    };
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", &push("/bin/true"))) else {
+        return;
+    };
+    host.expect(0, &["render"]);
+    let list = || fs::read_to_string(host.path("state/current/push/a.txt")).unwrap();
+    assert_eq!(list(), "192.0.2.0/26\n");
+    // The others go on, and `current` shows what is in force.
+    host.configure(&grouped("\"192.0.2.0/25\"", &push("/bin/false")));
+    let report = host.json(&["render", "--json"]);
+    assert_eq!((&report["result"], &report["generation"]), (&"published-partly".into(), &3.into()));
+    assert_eq!(list(), "192.0.2.0/26\n");
+    assert!(host.rules().contains("192.0.2.0/25"), "{}", host.rules());
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(
+        status.contains("BEHIND")
+            && status.contains("/bin/false")
+            && status.contains("cannot be taken back"),
+        "{status}"
+    );
+    let history = host.json(&["history", "--json"]);
+    assert_eq!(history["generations"][1]["result"], "failed");
+    // Alone it fails as a whole, and leaves no more than the word of it.
+    let (_, stderr) = host.expect(7, &["render"]);
+    assert!(stderr.contains("target push, reload"), "{stderr}");
+    assert_eq!(host.current().to_str(), Some("generations/000003"));
+    // Once the command works again, it catches up.
+    host.configure(&grouped("\"192.0.2.0/25\"", &push("/bin/true")));
+    host.expect(0, &["render"]);
+    assert_eq!(list(), "192.0.2.0/25\n");
+    let (status, _) = host.expect(0, &["status"]);
+    assert!(!status.contains("BEHIND"), "{status}");
+    // One that does not even pass its check is never visible.
+    let check =
+        push("/bin/true").replace("isolated = true", "isolated = true\nverify = [\"/bin/false\"]");
+    host.configure(&grouped("\"192.0.2.0/24\"", &check));
+    host.expect(0, &["render"]);
+    assert_eq!(list(), "192.0.2.0/25\n");
+    assert!(host.rules().contains("192.0.2.0/24"));
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(status.contains("BEHIND") && !status.contains("cannot be taken back"), "{status}");
+    // A target that is not isolated takes all of them with it.
+    let all = check.replace("isolated = true\n", "");
+    host.configure(&grouped("\"192.0.2.0/27\"", &all));
+    host.expect(7, &["render"]);
+    assert!(host.rules().contains("192.0.2.0/24"));
+}
+
+#[test]
+fn foreign_edits_are_shown_and_overwritten_or_held() {
+    let Some(host) = Host::new(&["nft"], "") else { return };
+    let installed = host.path("installed.nft");
+    let config = |prefix: &str, more: &str| {
+        let edge = EDGE.replace(
+            "apply = \"automatic\"\n",
+            &format!("apply = \"automatic\"\npath = \"{}\"\n{more}", installed.display()),
+        );
+        grouped(prefix, &edge)
+    };
+    fs::write(&installed, "# the host's own\n").unwrap();
+    host.configure(&config("\"192.0.2.0/26\"", ""));
+    host.expect(0, &["render"]);
+    let kept = host.path("state/generations/000001/archive/edge.foreign.rules.nft");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "# the host's own\n");
+    // Somebody edits the file, and the kernel.
+    let edit = || {
+        let text = fs::read_to_string(&installed).unwrap();
+        fs::write(&installed, text + "# mine\n").unwrap();
+        host.namespace.run(
+            &["nft", "add", "element", "inet", "tagwall", "tw-a-v4", "{ 198.51.100.0/24 }"],
+            b"",
+        );
+    };
+    edit();
+    let (status, _) = host.expect(1, &["status", "--verify"]);
+    for shown in
+        ["installed.nft was changed", "+# mine", "+198.51.100.0/24", "has 1 prefixes too many"]
+    {
+        assert!(status.contains(shown), "{shown}: {status}");
+    }
+    // hold: nothing is published to it, and nothing is lost.
+    let (_, stderr) = host.expect(0, &["render"]);
+    assert!(stderr.contains("+# mine") && stderr.contains("brought back"), "{stderr}");
+    host.configure(&config("\"192.0.2.0/25\"", "on-drift = \"hold\"\n"));
+    host.expect(0, &["render"]);
+    edit();
+    let rules = host.rules();
+    host.configure(&config("\"192.0.2.0/24\"", "on-drift = \"hold\"\n"));
+    let (_, stderr) = host.expect(7, &["render"]);
+    assert!(
+        stderr.contains("on-drift is \"hold\"") && stderr.contains("nothing was changed"),
+        "{stderr}"
+    );
+    assert_eq!(host.rules(), rules);
+    host.configure(&config("\"192.0.2.0/25\"", "on-drift = \"hold\"\n"));
+    let (_, stderr) = host.expect(0, &["render"]);
+    assert!(stderr.contains("left alone"), "{stderr}");
+    assert_eq!(host.rules(), rules);
+    host.expect(1, &["restore"]);
+    assert_eq!(host.rules(), rules);
+    host.expect(0, &["restore", "--overwrite"]);
+    host.expect(0, &["status", "--verify"]);
+    edit();
+    // What is lost altogether is brought back all the same.
+    fs::remove_file(&installed).unwrap();
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    host.expect(0, &["render"]);
+    host.expect(0, &["status", "--verify"]);
+    // restore: overwritten, and what was there is kept and told.
+    edit();
+    host.configure(&config("\"192.0.2.0/24\"", ""));
+    host.expect(0, &["render"]);
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(
+        status.contains("had been changed by somebody else") && status.contains("+# mine"),
+        "{status}"
+    );
+    assert!(!fs::read_to_string(&installed).unwrap().contains("mine"));
+}
+
+#[test]
+fn what_no_generation_has_any_more_leaves_the_kernel() {
+    let Some(host) = Host::new(&["nft", "iptables", "ipset"], "") else { return };
+    let one = "[groups.a]\nprefixes = [\"192.0.2.0/26\"]\n[rules.a]\nsource = [\"10.20.0.0/24\"]\n\
+               destination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n";
+    host.namespace.run(
+        &["nft", "add table inet filter; add chain inet filter azure; \
+            add chain inet filter forward { type filter hook forward priority 0; }; \
+            add rule inet filter forward jump azure; add set inet filter theirs { type ipv4_addr; }"],
+        b"",
+    );
+    host.namespace.run(&["iptables", "-A", "FORWARD", "-s", "10.9.0.0/16", "-j", "ACCEPT"], b"");
+    let targets = "[targets.embed]\napply = \"automatic\"\n[targets.embed.nftables]\nmode = \"embed\"\n\
+                   [targets.own]\napply = \"automatic\"\n[targets.own.nftables]\n\
+                   [targets.old]\napply = \"automatic\"\n[targets.old.iptables]\n";
+    host.configure(&grouped("\"192.0.2.0/26\"", targets));
+    host.expect(0, &["render"]);
+    host.namespace.run(&["iptables", "-A", "FORWARD", "-j", "TAGWALL"], b"");
+    assert!(host.rules().contains("tw-b-v4"));
+    // A vanished group: its sets go everywhere.
+    host.configure(&(one.to_owned() + targets));
+    host.expect(0, &["render"]);
+    assert!(!host.rules().contains("tw-b-v4"), "{}", host.rules());
+    assert!(!host.namespace.run(&["ipset", "list", "-n"], b"").contains("tw-b"));
+    host.expect(0, &["status", "--verify"]);
+    // Vanished targets: everything goes that nobody uses; what the host's rules jump to is emptied and told.
+    host.configure(&(one.to_owned() + "[targets.lists.list]\n"));
+    host.expect(0, &["render"]);
+    let rules = host.rules();
+    assert!(!rules.contains("table inet tagwall") && !rules.contains("tw-"), "{rules}");
+    assert!(rules.contains("set theirs") && rules.contains("jump azure"), "{rules}");
+    let sets = host.namespace.run(&["ipset", "list", "-n"], b"");
+    assert_eq!(sets, "");
+    let saved = host.namespace.run(&["iptables-save", "-t", "filter"], b"");
+    assert!(saved.contains("10.9.0.0/16") && !saved.contains("TAGWALL-OUT"), "{saved}");
+    let (status, _) = host.expect(0, &["status"]);
+    assert!(
+        status.contains("chain azure of table inet filter is not needed any more and stays")
+            && status.contains("chain TAGWALL (iptables)"),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_rollback_looks_past_nothing_but_equal_rules_and_the_memory_is_committed_with_it() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    host.configure(&grouped("\"192.0.2.0/25\"", EDGE));
+    host.expect(0, &["render"]);
+    host.expect(0, &["rollback"]);
+    let memory = fs::read_to_string(host.path("state/memory.json")).unwrap();
+    assert!(memory.contains("\"pin\": {\n    \"generation\": 3"), "{memory}");
+    assert!(!host.path("state/current/archive/state").exists());
+    // The same generation again is no new one, and is pinned all the same.
+    host.expect(0, &["resume"]);
+    host.expect(0, &["rollback", "3"]);
+    let memory = fs::read_to_string(host.path("state/memory.json")).unwrap();
+    assert!(memory.contains("\"generation\": 3"), "{memory}");
+    assert_eq!(host.current().to_str(), Some("generations/000003"));
+}
+
+#[test]
+fn a_killed_publication_whose_child_runs_on_keeps_others_out_until_the_child_ends() {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    let (script, waits) = (host.path("push"), host.path("waits"));
+    fs::write(&waits, "").unwrap();
+    fs::write(
+        &script,
+        format!("#!/bin/sh\n[ -e {} ] && exec sleep 300\nexit 0\n", waits.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let slow = format!(
+        "{EDGE}[targets.slow]\nreload = [\"{}\"]\ntime-limit = 400\n[targets.slow.list]\n",
+        script.display()
+    );
+    host.configure(&grouped("\"192.0.2.0/25\"", &slow));
+    let mut publishing = host.start(&["render"]);
+    let sleeper = {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = Command::new("pgrep")
+                .args(["-P", &publishing.id().to_string(), "-x", "sleep"])
+                .output()
+                .unwrap();
+            if let Ok(pid) = String::from_utf8_lossy(&found.stdout).trim().parse::<u32>() {
+                break pid.to_string();
+            }
+            assert!(Instant::now() < deadline, "the command did not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    publishing.kill().unwrap();
+    publishing.wait().unwrap();
+    let (_, stderr) = host.expect(8, &["render"]);
+    assert!(stderr.contains("what it started still runs"), "{stderr}");
+    fs::remove_file(&waits).unwrap();
+    assert!(Command::new("kill").args(["-9", &sleeper]).status().unwrap().success());
+    while Path::new(&format!("/proc/{sleeper}")).exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The lock ends with the orphan; what was interrupted is brought to its end.
+    let (_, stderr) = host.expect(0, &["render"]);
+    assert!(stderr.contains("switched to but not applied: applied it"), "{stderr}");
+    host.expect(0, &["status", "--verify"]);
+    assert!(host.rules().contains("192.0.2.0/25"));
 }

@@ -13,6 +13,7 @@ use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
+use super::restore::RestoreArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
@@ -98,7 +99,7 @@ pub enum Command {
     /// Bring an earlier generation back, and keep it until `resume`
     Rollback(RollbackArgs),
     /// Load what is in force into the kernel again, as at boot or after a flush
-    Restore,
+    Restore(RestoreArgs),
     /// Stop everything until `resume`: what is in force stays in force
     Pause(PauseArgs),
     /// Follow the publications again after a rollback or a pause

@@ -233,7 +233,7 @@ mod tests {
             "/srv/../etc/x/",
             "/etc/systemd/system/",
         ] {
-            assert_eq!(list(path).folders, [PathBuf::new(); 0], "{path}");
+            assert!(list(path).folders.is_empty(), "{path}");
             assert_eq!(list(path).refused, [PathBuf::from(path)]);
         }
         let text = list("/srv/50%/a\\\"b/").drop_in(Path::new("/c"), None);

@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
-        Command::Restore => restore::run(&cli, &printer),
+        Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),

@@ -80,12 +80,13 @@ pub(super) fn publish(
     for (target, warning) in &offered.warnings {
         printer.warning(&format!("target {target}: {warning}"));
     }
-    for (target, drift) in &offered.restored {
-        printer.warning(&format!("target {target}: {drift}; loaded the rules again"));
+    for restored in &offered.restored {
+        printer.warning(&restored.to_string());
     }
     let (result, generation) = match offered.published {
         Published::Unchanged(number) => ("unchanged", number),
         Published::Generation(number) => ("published", Some(number)),
+        Published::Partly(number) => ("published-partly", Some(number)),
     };
     let report = Report { format: "tagwall-publish/1", result, generation, pinned: false };
     if args.json {
@@ -93,6 +94,9 @@ pub(super) fn publish(
     } else {
         let text = match (offered.published, generation) {
             (Published::Generation(number), _) => format!("generation {number} is in force\n"),
+            (Published::Partly(number), _) => {
+                format!("generation {number} is in force, but for isolated targets that failed\n")
+            }
             (_, Some(number)) => {
                 format!("generation {number} is in force already: nothing was changed\n")
             }
@@ -100,7 +104,7 @@ pub(super) fn publish(
         };
         printer.out(&text)?;
     }
-    let changed = matches!(offered.published, Published::Generation(_));
+    let changed = !matches!(offered.published, Published::Unchanged(_));
     Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
 }
 

@@ -52,13 +52,10 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     let out = args.out.as_deref().unwrap_or(&in_force);
     let changes = changes(&plan, out)?;
     let same = !changes.is_empty() && changes.iter().all(|change| change.kind == Kind::Unchanged);
-    let before = match previous {
-        Some(previous) => Some(previous),
-        // Equal files came from equal rules: there is nothing to read back and compare.
-        None if same => Some(plan.rule_set.clone()),
-        None => old_rule_set(&config, out),
-    };
-    let summary = Summary::of(&plan, &publications, before.as_ref(), &changes);
+    let older = if previous.is_some() || same { previous } else { old_rule_set(&config, out) };
+    // Equal files came from equal rules: there is nothing to read back and compare.
+    let before = older.as_ref().or(same.then_some(&plan.rule_set));
+    let summary = Summary::of(&plan, &publications, before, &changes);
     if !args.dry_run {
         write(&changes)?;
     }
@@ -201,17 +198,12 @@ fn changes<'p>(plan: &'p Plan, out: &Path) -> anyhow::Result<Vec<Change<'p>>> {
         .iter()
         .map(|artifact| {
             let path = out.join(artifact.target.as_str()).join(&artifact.file);
-            let old = match files::read_bounded(&path, MAX_OLD_BYTES) {
-                Ok(old) => Some(old),
-                Err(error) if error.is_not_found() => None,
+            let (kind, old) = match files::holds(&path, &artifact.bytes) {
+                Ok(true) => (Kind::Unchanged, None),
+                Ok(false) => (Kind::Changed, Some(files::read_bounded(&path, MAX_OLD_BYTES)?)),
+                Err(error) if error.is_not_found() => (Kind::New, None),
                 Err(error) => return Err(error.into()),
             };
-            let kind = match &old {
-                None => Kind::New,
-                Some(old) if *old == artifact.bytes => Kind::Unchanged,
-                Some(_) => Kind::Changed,
-            };
-            let old = old.filter(|_| kind == Kind::Changed);
             Ok(Change { artifact, path, kind, old })
         })
         .collect()

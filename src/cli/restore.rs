@@ -3,24 +3,38 @@
 //! Works on the generation alone, and reads neither the configuration nor a publication nor what is remembered: whatever is
 //! wrong with these, the rules are there after a reboot.
 
+use clap::Args;
+
 use super::printer::Printer;
 use super::{Cli, Exit};
-use crate::publish::Publisher;
+use crate::publish::{Became, Publisher};
 
-pub(super) fn run(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Overwrite foreign changes also where `on-drift` is `hold`
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let publisher = Publisher::open(&cli.state_dir, "tagwall restore")?;
     if let Some(mended) = publisher.mended() {
         printer.warning(&format!("an earlier run was interrupted: {mended}"));
     }
-    let restored = publisher.restore()?;
+    let restored = publisher.restore(args.overwrite)?;
     publisher.close();
-    let mut text = String::new();
-    for (target, drift) in &restored {
-        text.push_str(&format!("target {target}: {drift}; loaded the rules again\n"));
+    if restored.is_empty() {
+        printer.out("kernel and installed files are as they were published\n")?;
     }
-    if text.is_empty() {
-        text.push_str("the kernel has what is in force\n");
+    let mut exit = Exit::Ok;
+    for restored in restored {
+        printer.out(&format!("{restored}\n"))?;
+        match restored.became {
+            Became::Restored => {}
+            Became::Held => exit = Exit::Differs,
+            Became::Failed(error) => return Err(error.into()),
+        }
     }
-    printer.out(&text)?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }

@@ -18,18 +18,24 @@ pub use source::{Ending, Found, Look, Source, endings};
 
 use std::path::Path;
 
-use crate::os::files;
-use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
+use crate::os::files::{self, FileError, Step};
+use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot, SnapshotError};
 
-/// Reads a publication from a file, or from standard input when the path is `-`.
+/// Reads a publication from a file, or from standard input when the path is `-`, as it streams in.
 pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError> {
-    let bytes = if path == Path::new("-") {
-        files::read_stream_bounded(std::io::stdin().lock(), policy.max_bytes, "standard input")
+    let unreadable = |source| FeedError::Read { path: path.to_owned(), source };
+    let snapshot = if path == Path::new("-") {
+        Snapshot::read(&mut std::io::stdin().lock(), policy)
     } else {
-        files::read_bounded(path, policy.max_bytes)
+        let mut file = files::open_bounded(path, policy.max_bytes).map_err(unreadable)?;
+        Snapshot::read(&mut file, policy)
     };
-    let bytes = bytes.map_err(|source| FeedError::Read { path: path.to_owned(), source })?;
-    parse(&bytes, policy, path.display().to_string())
+    let origin = path.display().to_string();
+    if let Err(SnapshotError::Unreadable(source)) = snapshot {
+        let path = path.to_owned();
+        return Err(unreadable(FileError::Io { path, step: Step::Read, source }));
+    }
+    taken(snapshot, origin)
 }
 
 /// The embedded publication of documentation ranges.
@@ -38,7 +44,14 @@ pub fn example(policy: &Policy) -> Result<Publication, FeedError> {
 }
 
 fn parse(bytes: &[u8], policy: &Policy, origin: String) -> Result<Publication, FeedError> {
-    match Snapshot::parse(bytes, policy) {
+    taken(Snapshot::parse(bytes, policy), origin)
+}
+
+fn taken(
+    snapshot: Result<Snapshot, SnapshotError>,
+    origin: String,
+) -> Result<Publication, FeedError> {
+    match snapshot {
         Ok(snapshot) => Ok(Publication::new(snapshot, origin)),
         Err(source) => Err(FeedError::Refused { origin, source }),
     }

@@ -83,6 +83,7 @@ impl Kind {
         if let Some(error) = cause.downcast_ref::<PublishError>() {
             return Some(match error {
                 PublishError::Locked(LockError::Held { .. }) => Self::Locked,
+                PublishError::TakenBack { source, .. } => return Self::of_cause(&**source),
                 PublishError::Step { .. } => Self::Firewall,
                 PublishError::NoGeneration(_) | PublishError::NothingEarlier => Self::Usage,
                 _ => Self::System,

@@ -15,10 +15,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::config::Name;
 use crate::guard::Belief;
 use crate::pipeline::PlanError;
-use crate::publish::{Companion, Drift, PublishError, Publisher, Retention};
+use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
 use crate::state::{Memory, Pause, Pin, StateError};
 
@@ -92,9 +91,9 @@ impl Operator {
         &self.publisher
     }
 
-    /// Loads the generation in force again where the kernel has lost it; says what was done.
-    pub fn restore(&self) -> Result<Vec<(Name, Drift)>, OperateError> {
-        Ok(self.publisher.restore()?)
+    /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.
+    pub fn restore(&self) -> Result<Vec<Restored>, OperateError> {
+        Ok(self.publisher.restore(false)?)
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.

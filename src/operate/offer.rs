@@ -6,7 +6,7 @@ use super::{OperateError, Operator, companion};
 use crate::config::{Config, Name};
 use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
-use crate::publish::{Drift, Published, Request, Retention};
+use crate::publish::{Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
@@ -35,8 +35,8 @@ pub struct Offered {
     pub published: Published,
     /// What was said about artifacts while rendering.
     pub warnings: Vec<(Name, String)>,
-    /// What had been lost in the kernel and was loaded again.
-    pub restored: Vec<(Name, Drift)>,
+    /// What was not as it had been published, and what was done about it.
+    pub restored: Vec<Restored>,
     /// When time alone will change what is believed.
     pub next: Option<Timestamp>,
 }
@@ -91,7 +91,7 @@ impl Operator {
         // The rules are the same, but somebody may have flushed them.
         let restored = match published {
             Published::Unchanged(_) => self.restore()?,
-            Published::Generation(_) => Vec::new(),
+            Published::Generation(_) | Published::Partly(_) => Vec::new(),
         };
         Ok(Offered { published, warnings, restored, next: judgement.next })
     }

@@ -23,7 +23,7 @@ mod read;
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -37,17 +37,14 @@ use folder::{Folder, Temporary};
 
 pub use error::{FileError, Step};
 pub use folder::create_dir_all_durable;
+pub use read::{holds, open_bounded, read_bounded, read_stream_bounded};
 pub(in crate::os) use read::{open_regular, read_at_most};
-pub use read::{read_bounded, read_stream_bounded};
 
 /// Mode of a new file when none is asked for: everybody may read what is installed.
 pub const DEFAULT_MODE: u32 = 0o644;
 
 /// How many symbolic links are followed (the kernel's own limit).
 const MAX_LINKS: u32 = 40;
-
-/// Bytes compared at once with the file on disk.
-const COMPARE_BYTES: usize = 64 * 1024;
 
 /// From this many bytes on, freeing the replaced files takes milliseconds and is left to a thread.
 const SLOW_TO_FREE_BYTES: u64 = 256 * 1024;
@@ -211,7 +208,9 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
         Some(file) => {
             let metadata = file.metadata().map_err(FileError::at(path, Step::Inspect))?;
             read::require_regular(path, &metadata)?;
-            if holds(&file, &metadata, contents).map_err(FileError::at(path, Step::Read))? {
+            if read::holds_in(&file, &metadata, contents)
+                .map_err(FileError::at(path, Step::Read))?
+            {
                 let wrong = |mode: &u32| mode & 0o7777 != metadata.mode() & 0o7777;
                 return Ok(Staged::Equal { old: file, mode: mode.filter(wrong) });
             }
@@ -237,26 +236,6 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
     }
     let old = old.map(|(file, metadata)| (file, metadata.len()));
     Ok(Staged::Ready { temporary, old })
-}
-
-/// Whether the file holds exactly these bytes: the size first, then piece by piece.
-fn holds(mut file: &File, metadata: &Metadata, contents: &[u8]) -> std::io::Result<bool> {
-    if metadata.len() != contents.len() as u64 {
-        return Ok(false);
-    }
-    let mut rest = contents;
-    let mut piece = vec![0; COMPARE_BYTES.min(contents.len() + 1)];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(rest.is_empty()),
-            Ok(count) => match rest.strip_prefix(&piece[..count]) {
-                Some(after) => rest = after,
-                None => return Ok(false),
-            },
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Whether the file itself is mounted. Kernels before 5.8 do not tell; there the rename does.

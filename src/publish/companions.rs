@@ -48,8 +48,12 @@ pub(super) fn stage(
         return Ok(());
     }
     fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    let mut written = Vec::new();
     for companion in changed {
-        write_new(&folder.join(companion.name), &companion.bytes)?;
+        written.push(write_new(&folder.join(companion.name), &companion.bytes)?);
+    }
+    for (file, path) in &written {
+        file.sync_all().map_err(failed("sync", path))?;
     }
     sync_folder(folder)
 }

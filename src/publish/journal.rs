@@ -2,11 +2,14 @@
 //!
 //! `current` alone cannot tell whether the firewall was made to use what it shows; the journal does.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::PublishError;
+use super::manifest::Behind;
+use crate::config::Name;
 use crate::os::files;
 
 /// A publication that has begun and is not recorded yet.
@@ -18,6 +21,26 @@ pub(super) struct Journal {
     pub(super) from: Option<u64>,
     /// The generation that is to be in force.
     pub(super) to: u64,
+    /// A generation that was switched to, and that this one corrects: an isolated target of it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) corrects: Option<u64>,
+    /// Which way it goes.
+    #[serde(default)]
+    pub(super) phase: Phase,
+    /// Isolated targets that have failed already, and carry the files that they had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) behind: BTreeMap<Name, Behind>,
+}
+
+/// Which way a publication goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    /// The new generation is being brought in force.
+    #[default]
+    Forward,
+    /// It failed, and the one before is being brought back.
+    Back,
 }
 
 const FORMAT: &str = "tagwall-journal/1";
@@ -26,7 +49,8 @@ const MAX_BYTES: u64 = 64 << 10;
 
 impl Journal {
     pub(super) fn new(from: Option<u64>, to: u64) -> Self {
-        Self { format: FORMAT.to_owned(), from, to }
+        let (format, behind) = (FORMAT.to_owned(), BTreeMap::new());
+        Self { format, from, to, corrects: None, phase: Phase::Forward, behind }
     }
 
     fn path(dir: &Path) -> PathBuf {

@@ -2,23 +2,23 @@
 //!
 //! Both are JSON with a format name and version; docs/state.md describes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::companions::Companion;
-use crate::config::{Config, Conntrack, Name, OnDrift};
-use crate::render::{self, Artifact, Kernel, RenderError};
+use super::Request;
+use crate::config::{Conntrack, Name, OnDrift};
+use crate::render::Kernel;
 use crate::ruleset::{Difference, RuleSet};
-use crate::selection::Publications;
 use crate::snapshot::{Cloud, Digest};
 
 /// Name and version of the manifest's format.
-pub(super) const MANIFEST_FORMAT: &str = "tagwall-manifest/1";
+const MANIFEST_FORMAT: &str = "tagwall-manifest/1";
 /// Name and version of the outcome's format.
-pub(super) const OUTCOME_FORMAT: &str = "tagwall-outcome/1";
+const OUTCOME_FORMAT: &str = "tagwall-outcome/1";
 
 /// What a generation consists of and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,54 @@ pub struct Manifest {
     pub small: bool,
 }
 
+impl TargetRecord {
+    /// Longest time that one of its commands may take.
+    pub(super) fn time_limit(&self) -> Duration {
+        Duration::from_secs(self.time_limit)
+    }
+
+    /// Whether a target with this record has to be installed or applied where the other was in force.
+    fn differs_in_force(&self, was: &Self) -> bool {
+        (&self.files, &self.kernel, &self.install, &self.reload)
+            != (&was.files, &was.kernel, &was.install, &was.reload)
+    }
+}
+
 impl Manifest {
+    /// The manifest of a request; `old` is in force, with these rules.
+    pub(super) fn new(
+        generation: u64,
+        request: &Request,
+        rule_set: Digest,
+        old: Option<&Self>,
+        old_rules: &RuleSet,
+    ) -> Self {
+        Self {
+            format: MANIFEST_FORMAT.to_owned(),
+            generation,
+            created: request.now,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            reason: request.reason.clone(),
+            previous: old.map(|old| old.generation),
+            configuration: request.configuration,
+            publications: request.publications.clone(),
+            rule_set,
+            targets: request.targets.clone(),
+            summary: ChangeSummary::of(old_rules, &request.rule_set),
+            small: request.small,
+        }
+    }
+
+    /// The targets that have to be installed or applied after this generation.
+    pub(super) fn changed_after(&self, old: Option<&Self>) -> BTreeSet<Name> {
+        let was = |name: &Name| old.and_then(|old| old.targets.get(name));
+        self.targets
+            .iter()
+            .filter(|(name, record)| was(name).is_none_or(|was| record.differs_in_force(was)))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// Whether a request, whose rule set has this digest, asks for what this generation is.
     pub(super) fn is_met_by(&self, request: &Request, rule_set: Digest) -> bool {
         self.targets == request.targets && self.rule_set == rule_set
@@ -181,9 +228,41 @@ pub struct Outcome {
     pub result: OutcomeResult,
     /// For a failure: the step, the target and the tool's own words.
     pub message: Option<String>,
-    /// By target: what the kernel's rules looked like after applying, sets aside; a later difference is drift.
-    #[serde(default)]
-    pub fingerprints: BTreeMap<Name, Digest>,
+    /// Isolated targets that stayed behind: the generation carries the files that they had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<Name, Behind>,
+    /// What somebody should know: what was overwritten, deleted or left over, and what went wrong without harm to what is in
+    /// force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn recorded(
+        generation: u64,
+        at: Timestamp,
+        behind: BTreeMap<Name, Behind>,
+        notes: Vec<String>,
+    ) -> Self {
+        let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Recorded);
+        Self { format, generation, at, result, message: None, behind, notes }
+    }
+
+    pub(super) fn failed(generation: u64, at: Timestamp, message: String) -> Self {
+        let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Failed);
+        let (behind, notes) = (BTreeMap::new(), Vec::new());
+        Self { format, generation, at, result, message: Some(message), behind, notes }
+    }
+}
+
+/// An isolated target that stayed behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Behind {
+    /// The step that failed, with the tool's own words.
+    pub message: String,
+    /// Whether its new files had been visible: what a polling device fetched meanwhile cannot be taken back.
+    pub was_visible: bool,
 }
 
 /// How a publication ended.
@@ -194,94 +273,4 @@ pub enum OutcomeResult {
     Recorded,
     /// It was taken back.
     Failed,
-}
-
-/// What a caller wants to be published.
-#[derive(Debug)]
-pub struct Request {
-    /// The rules.
-    pub rule_set: RuleSet,
-    /// The files of every target.
-    pub artifacts: Vec<Artifact>,
-    /// The targets, without their files' digests.
-    pub targets: BTreeMap<Name, TargetRecord>,
-    /// The publications in use.
-    pub publications: Vec<PublicationRecord>,
-    /// Digest of the configuration's text.
-    pub configuration: Digest,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub now: Timestamp,
-    /// Whether only addresses of hostnames differ from what is in force: such generations are kept briefly, and a rollback
-    /// looks past them.
-    pub small: bool,
-    /// Files of the state folder that change together with the generation, or alone when the rules are the same.
-    pub companions: Vec<Companion>,
-}
-
-impl Request {
-    /// Puts together what a configuration and a plan say.
-    pub fn of(
-        config: &Config,
-        rule_set: RuleSet,
-        artifacts: Vec<Artifact>,
-        publications: &Publications,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<Self, RenderError> {
-        let mut targets = BTreeMap::new();
-        for (name, target) in &config.targets {
-            let target = target.get_ref();
-            let mut files = BTreeMap::new();
-            let mut digest = rule_set.digest();
-            for artifact in artifacts.iter().filter(|artifact| artifact.target == *name) {
-                digest = artifact.rule_set;
-                let record = FileRecord {
-                    sha256: Digest::of(&artifact.bytes),
-                    bytes: artifact.bytes.len() as u64,
-                };
-                files.insert(artifact.file.clone(), record);
-            }
-            let install = target.install_paths(files.keys().map(String::as_str));
-            let kernel =
-                if target.applies() { render::kernel(name, target, &rule_set)? } else { None };
-            let record = TargetRecord {
-                dialect: target.dialects().first().map_or("", |dialect| dialect.name()).to_owned(),
-                rule_set: digest,
-                files,
-                kernel,
-                install,
-                verify: target.verify.clone(),
-                reload: target.reload.clone(),
-                time_limit: target.time_limit,
-                isolated: target.isolated,
-                conntrack: target.conntrack,
-                on_drift: target.on_drift.unwrap_or(config.publish.on_drift),
-            };
-            targets.insert(name.clone(), record);
-        }
-        let publications = publications
-            .values()
-            .map(|publication| PublicationRecord {
-                cloud: publication.snapshot.cloud(),
-                source: publication.source.clone(),
-                date: publication.date.map(|date| date.to_string()),
-                change_number: publication.snapshot.change_number(),
-                digest: publication.digest(),
-            })
-            .collect();
-        let configuration = config.digest();
-        Ok(Self {
-            rule_set,
-            artifacts,
-            targets,
-            publications,
-            configuration,
-            reason,
-            now,
-            small: false,
-            companions: Vec::new(),
-        })
-    }
 }

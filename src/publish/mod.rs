@@ -8,21 +8,31 @@
 //! The transaction: stage → verify → journal → switch → install → apply → read back → record.
 
 mod companions;
+mod drift;
 mod firewall;
+mod force;
 mod journal;
 mod manifest;
+mod mend;
+mod publisher;
+mod request;
+mod retention;
 mod store;
-mod transaction;
+mod verify;
 
 pub use companions::Companion;
+pub use drift::{Became, Found, Restored, drift};
 pub use firewall::{Drift, FirewallError};
 pub use manifest::{
-    ChangeSummary, FileRecord, Manifest, Outcome, OutcomeResult, PublicationRecord, Request,
-    TargetRecord,
+    Behind, ChangeSummary, FileRecord, GroupSummary, Manifest, Outcome, OutcomeResult,
+    PublicationRecord, TargetRecord,
 };
+pub use publisher::{Published, Publisher};
+pub use request::Request;
+pub use retention::Retention;
 pub use store::{Generation, Store};
-pub use transaction::{Published, Publisher, Retention, drift};
 
+use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -88,16 +98,106 @@ pub enum PublishError {
         /// The file.
         path: PathBuf,
     },
-    /// A step of a target failed; the generation before is in force.
-    #[error("target {target}, {step}: {source}; {aftermath}")]
+    /// A step of a target failed; what is in force now is said.
+    #[error("target {target}, {step}: {source}{}", Aftermath(aftermath))]
     Step {
         /// The target.
         target: Name,
-        /// The step: verify, install, apply, read back.
+        /// The step: verify, save, install, apply, read back, reload.
         step: &'static str,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
         /// What is in force now.
         aftermath: String,
     },
+    /// The state folder failed after the switch; what is in force now is said.
+    #[error("{source}{}", Aftermath(aftermath))]
+    TakenBack {
+        /// Why.
+        source: Box<PublishError>,
+        /// What is in force now.
+        aftermath: String,
+    },
+}
+
+/// Shows what is in force now, behind what failed.
+struct Aftermath<'a>(&'a str);
+
+impl fmt::Display for Aftermath<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(formatter, "; {}", self.0) }
+    }
+}
+
+/// A step of a target that failed, before it is known what becomes of the publication.
+#[derive(Debug)]
+struct StepFailure {
+    target: Name,
+    step: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StepFailure {
+    fn new(
+        target: &Name,
+        step: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { target: target.clone(), step, source: source.into() }
+    }
+
+    fn with_aftermath(self, aftermath: String) -> PublishError {
+        let Self { target, step, source } = self;
+        PublishError::Step { target, step, source, aftermath }
+    }
+
+    /// What is kept of it when the target is isolated.
+    fn behind(&self, was_visible: bool) -> Behind {
+        Behind { message: format!("{}: {}", self.step, chain(&*self.source)), was_visible }
+    }
+}
+
+impl fmt::Display for StepFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "target {}, {}: {}", self.target, self.step, chain(&*self.source))
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Why a generation is taken back.
+#[derive(Debug)]
+enum Failure {
+    Step(StepFailure),
+    State(PublishError),
+}
+
+impl Failure {
+    fn with_aftermath(self, aftermath: String) -> PublishError {
+        match self {
+            Self::Step(failure) => failure.with_aftermath(aftermath),
+            Self::State(source) => PublishError::TakenBack { source: Box::new(source), aftermath },
+        }
+    }
+}
+
+impl From<StepFailure> for Failure {
+    fn from(failure: StepFailure) -> Self {
+        Self::Step(failure)
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self::State(error)
+    }
 }

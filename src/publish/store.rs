@@ -1,25 +1,28 @@
 //! Generations on disk: staged, switched to, kept, discarded.
 //!
-//! `generations/NNNNNN/` holds `TARGET/FILE`, `ruleset.json` and `manifest.json`; `current` is a symbolic link to the one in
-//! force, replaced by one rename, so a reader of `current/…` sees all files of one generation.
+//! `generations/NNNNNN/` holds `TARGET/FILE`, `ruleset.json`, `manifest.json` and, in `archive/`, what belongs to its
+//! publication; `current` is a symbolic link to the one in force, replaced by one rename, so a reader of `current/…` sees all
+//! files of one generation.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, Outcome};
 use super::{PublishError, Request, companions};
+use crate::config::Name;
 use crate::os::files;
 use crate::ruleset::{self, RuleSet};
 
 /// Largest file of a generation that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 const MANIFEST: &str = "manifest.json";
 const OUTCOME: &str = "outcome.json";
 const RULE_SET: &str = "ruleset.json";
 const STAGING: &str = ".staging";
-/// What is kept beside a generation's files: the kernel before, derived updates, companions that wait.
-const ARCHIVE: &str = "archive";
+/// What is kept beside a generation's files; no target may have the name.
+const ARCHIVE: &str = crate::config::Target::RESERVED_NAME;
+/// In the archive: companions that wait for the record.
 const COMPANIONS: &str = "state";
 
 /// The generations in a state folder.
@@ -37,13 +40,36 @@ pub struct Generation {
     pub outcome: Option<Outcome>,
 }
 
+/// What a generation keeps of a target beside its files.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kept<'k> {
+    /// What the kernel had before tagwall first touched it.
+    Before,
+    /// The rules as the kernel showed them after loading.
+    Rules,
+    /// The rule set of a target that carries files of an earlier generation.
+    RuleSet,
+    /// The update that was loaded instead of the whole artifact; with its kind.
+    Update(&'k str),
+    /// An installed file as a foreign hand had left it, before it was overwritten.
+    Foreign(&'k str),
+}
+
+impl Kept<'_> {
+    fn name(self, target: &Name) -> String {
+        match self {
+            Self::Before => format!("{target}.before"),
+            Self::Rules => format!("{target}.rules"),
+            Self::RuleSet => format!("{target}.ruleset.json"),
+            Self::Update(kind) => format!("{target}.update.{kind}"),
+            Self::Foreign(file) => format!("{target}.foreign.{file}"),
+        }
+    }
+}
+
 /// Makes what happened in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), PublishError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| PublishError::Io {
-        what: "sync",
-        path: folder.to_owned(),
-        source,
-    })
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
 }
 
 pub(super) fn failed(
@@ -72,6 +98,14 @@ impl Store {
     /// The folder of a generation.
     pub fn path(&self, number: u64) -> PathBuf {
         self.generations().join(format!("{number:06}"))
+    }
+
+    fn kept_path(&self, number: u64, target: &Name, what: Kept<'_>) -> PathBuf {
+        self.path(number).join(ARCHIVE).join(what.name(target))
+    }
+
+    fn companions(&self, number: u64) -> PathBuf {
+        self.path(number).join(ARCHIVE).join(COMPANIONS)
     }
 
     /// The numbers of all generations on disk, ascending.
@@ -120,69 +154,106 @@ impl Store {
         Ok(Generation { manifest, outcome })
     }
 
+    /// Whether a generation is there whose publication was not seen to its end.
+    pub(super) fn is_unfinished(&self, number: u64) -> Result<bool, PublishError> {
+        let folder = self.path(number);
+        let exists = |path: &Path| path.try_exists().map_err(failed("look at", path));
+        Ok(exists(&folder)? && !exists(&folder.join(OUTCOME))?)
+    }
+
     /// A generation's rule set.
     pub fn rule_set(&self, number: u64) -> Result<RuleSet, PublishError> {
         let path = self.path(number).join(RULE_SET);
-        let bytes = files::read_bounded(&path, MAX_BYTES)?;
-        ruleset::read_document(&bytes)
-            .map_err(|error| PublishError::State { path, reason: error.to_string() })
+        let rules = read_rules(&path)?;
+        rules.ok_or(PublishError::Damaged { path })
+    }
+
+    /// The rule set that a target of a generation carries: the generation's, unless its files are those of an earlier one.
+    pub(super) fn rules_of(&self, number: u64, target: &Name) -> Result<RuleSet, PublishError> {
+        match self.carried_rules(number, target)? {
+            Some(rules) => Ok(rules),
+            None => self.rule_set(number),
+        }
+    }
+
+    /// The rule set of a target that carries files of an earlier generation.
+    pub(super) fn carried_rules(
+        &self,
+        number: u64,
+        target: &Name,
+    ) -> Result<Option<RuleSet>, PublishError> {
+        read_rules(&self.kept_path(number, target, Kept::RuleSet))
     }
 
     /// Writes a generation durably; it is complete when this returns, and not in force yet. Files that are equal in the
-    /// generation before share its storage.
+    /// generation `before` share its storage, and so does what the kernel showed of targets that are not touched.
     pub(super) fn stage(
         &self,
         request: &Request,
         manifest: &Manifest,
-        before: Option<u64>,
+        before: Option<&Manifest>,
     ) -> Result<(), PublishError> {
         let generations = self.generations();
         files::create_dir_all_durable(&generations, 0o755)?;
         let staging = generations.join(STAGING);
         remove_tree(&staging)?;
-        // The mode is set, and not left to the umask: who may enter the state folder may read what is in force.
-        let folder = |path: &Path| {
-            fs::create_dir(path)
-                .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
-                .map_err(failed("create", path))
-        };
-        folder(&staging)?;
+        make_folder(&staging)?;
+        let mut written = Vec::new();
         for name in manifest.targets.keys() {
-            folder(&staging.join(name.as_str()))?;
+            make_folder(&staging.join(name.as_str()))?;
         }
-        let old = before.map(|number| self.read(number)).transpose()?;
         for artifact in &request.artifacts {
             let place = staging.join(artifact.target.as_str()).join(&artifact.file);
             let record = |manifest: &Manifest| {
-                manifest
-                    .targets
-                    .get(&artifact.target)
-                    .and_then(|target| target.files.get(&artifact.file).cloned())
+                let target = manifest.targets.get(&artifact.target)?;
+                target.files.get(&artifact.file).cloned()
             };
-            let same = old.as_ref().is_some_and(|old| {
-                let was = record(&old.manifest);
+            let same = before.filter(|before| {
+                let was = record(before);
                 was.is_some() && was == record(manifest)
             });
-            if let (true, Some(before)) = (same, before) {
-                let earlier = self.path(before).join(artifact.target.as_str()).join(&artifact.file);
-                if fs::hard_link(&earlier, &place).is_ok() {
-                    continue;
-                }
+            let earlier = same.map(|before| {
+                let target = self.path(before.generation).join(artifact.target.as_str());
+                target.join(&artifact.file)
+            });
+            if earlier.is_none_or(|earlier| fs::hard_link(earlier, &place).is_err()) {
+                written.push(write_new(&place, &artifact.bytes)?);
             }
-            write_new(&place, &artifact.bytes)?;
         }
         let archive = staging.join(ARCHIVE);
-        companions::stage(&self.dir, &archive.join(COMPANIONS), &request.companions)?;
-        if archive.exists() {
-            sync_folder(&archive)?;
+        make_folder(&archive)?;
+        for (name, rules) in &request.carried {
+            let place = archive.join(Kept::RuleSet.name(name));
+            written.push(write_new(&place, &ruleset::write_document(rules))?);
         }
-        write_new(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?;
-        let mut text = serde_json::to_vec_pretty(manifest).map_err(PublishError::Encode)?;
-        text.push(b'\n');
-        write_new(&staging.join(MANIFEST), &text)?;
+        if let Some(before) = before {
+            let touched = manifest.changed_after(Some(before));
+            for name in manifest.targets.keys() {
+                for what in [Kept::Before, Kept::Rules] {
+                    if matches!(what, Kept::Rules) && touched.contains(name) {
+                        continue;
+                    }
+                    let earlier = self.kept_path(before.generation, name, what);
+                    let place = archive.join(what.name(name));
+                    if earlier.exists() && fs::hard_link(&earlier, &place).is_err() {
+                        let bytes = files::read_bounded(&earlier, MAX_BYTES)?;
+                        written.push(write_new(&place, &bytes)?);
+                    }
+                }
+            }
+        }
+        companions::stage(&self.dir, &archive.join(COMPANIONS), &request.companions)?;
+        written
+            .push(write_new(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?);
+        written.push(write_new(&staging.join(MANIFEST), &encode(manifest)?)?);
+        // Written first and synced afterwards, so that one commit of the file system's journal serves many files.
+        for (file, path) in &written {
+            file.sync_all().map_err(failed("sync", path))?;
+        }
         for name in manifest.targets.keys() {
             sync_folder(&staging.join(name.as_str()))?;
         }
+        sync_folder(&archive)?;
         sync_folder(&staging)?;
         let place = self.path(manifest.generation);
         fs::rename(&staging, &place).map_err(failed("rename", &place))?;
@@ -195,65 +266,65 @@ impl Store {
         match to {
             Some(number) => {
                 let fresh = self.dir.join(".current.new");
-                match fs::remove_file(&fresh) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(failed("remove", &fresh)(error));
-                    }
-                    _ => {}
-                }
+                remove_file(&fresh)?;
                 let target = Path::new("generations").join(format!("{number:06}"));
                 symlink(target, &fresh).map_err(failed("create", &fresh))?;
                 fs::rename(&fresh, &link).map_err(failed("switch", &link))?;
             }
-            None => match fs::remove_file(&link) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed("remove", &link)(error));
-                }
-                _ => {}
-            },
+            None => remove_file(&link)?,
         }
         sync_folder(&self.dir)
     }
 
     /// Records how a generation's publication ended.
     pub(super) fn record(&self, outcome: &Outcome) -> Result<(), PublishError> {
-        let mut text = serde_json::to_vec_pretty(outcome).map_err(PublishError::Encode)?;
-        text.push(b'\n');
-        files::replace(&self.path(outcome.generation).join(OUTCOME), &text)?;
+        files::replace(&self.path(outcome.generation).join(OUTCOME), &encode(outcome)?)?;
         Ok(())
     }
 
     /// Brings the companions of a recorded generation to the state folder.
     pub(super) fn settle(&self, number: u64) -> Result<(), PublishError> {
-        companions::settle(&self.dir, &self.path(number).join(ARCHIVE).join(COMPANIONS))
+        companions::settle(&self.dir, &self.companions(number))
     }
 
     /// Throws away the companions of a generation that was taken back.
     pub(super) fn forget(&self, number: u64) -> Result<(), PublishError> {
-        remove_tree(&self.path(number).join(ARCHIVE).join(COMPANIONS))
+        remove_tree(&self.companions(number))
     }
 
-    /// Keeps a file of a generation beside its manifest (the state of the kernel before, a derived update).
+    /// Moves the companions that wait in one generation to another that takes its place.
+    pub(super) fn hand_over_companions(&self, from: u64, to: u64) -> Result<(), PublishError> {
+        let (source, place) = (self.companions(from), self.companions(to));
+        match fs::rename(&source, &place) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("rename", &place)(error));
+            }
+            _ => {}
+        }
+        sync_folder(&self.path(to).join(ARCHIVE))?;
+        sync_folder(&self.path(from).join(ARCHIVE))
+    }
+
+    /// Keeps something of a target beside its files.
     pub(super) fn keep(
         &self,
         number: u64,
-        name: &str,
+        target: &Name,
+        what: Kept<'_>,
         contents: &[u8],
-    ) -> Result<PathBuf, PublishError> {
-        let folder = self.path(number).join(ARCHIVE);
-        files::create_dir_all_durable(&folder, 0o755)?;
-        let path = folder.join(name);
-        files::replace(&path, contents)?;
-        Ok(path)
+    ) -> Result<(), PublishError> {
+        files::replace(&self.kept_path(number, target, what), contents)?;
+        Ok(())
     }
 
-    /// A file that [`Store::keep`] kept.
-    pub(super) fn kept(&self, number: u64, name: &str) -> Result<Option<Vec<u8>>, PublishError> {
-        match files::read_bounded(&self.path(number).join(ARCHIVE).join(name), MAX_BYTES) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// What [`Store::keep`] kept.
+    pub(super) fn kept(
+        &self,
+        number: u64,
+        target: &Name,
+        what: Kept<'_>,
+    ) -> Result<Option<Vec<u8>>, PublishError> {
+        read_if_there(&self.kept_path(number, target, what))
     }
 
     /// Removes a generation.
@@ -269,8 +340,16 @@ impl Store {
 
     /// Removes what an interrupted staging left.
     pub(super) fn sweep(&self) -> Result<(), PublishError> {
-        remove_tree(&self.generations().join(STAGING))
+        remove_tree(&self.generations().join(STAGING))?;
+        remove_file(&self.dir.join(".current.new"))
     }
+}
+
+/// Makes a folder whose mode is set, and not left to the umask: who may enter the state folder may read what is in force.
+fn make_folder(path: &Path) -> Result<(), PublishError> {
+    fs::DirBuilder::new().mode(0o755).create(path).map_err(failed("create", path))?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+        .map_err(failed("set the mode of", path))
 }
 
 pub(super) fn remove_tree(path: &Path) -> Result<(), PublishError> {
@@ -282,21 +361,49 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), PublishError> {
     }
 }
 
-/// Writes a file that must not exist yet, and syncs it.
-pub(super) fn write_new(path: &Path, contents: &[u8]) -> Result<(), PublishError> {
+fn remove_file(path: &Path) -> Result<(), PublishError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file that must not exist yet, and that everybody may read, whatever the umask; the caller syncs it.
+pub(super) fn write_new(path: &Path, contents: &[u8]) -> Result<(File, PathBuf), PublishError> {
     use std::io::Write as _;
     let mut file = File::create_new(path).map_err(failed("create", path))?;
+    let mode = Permissions::from_mode(files::DEFAULT_MODE);
+    file.set_permissions(mode).map_err(failed("set the mode of", path))?;
     file.write_all(contents).map_err(failed("write", path))?;
-    file.sync_all().map_err(failed("sync", path))
+    Ok((file, path.to_owned()))
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, PublishError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(PublishError::Encode)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, PublishError> {
+    match files::read_bounded(path, MAX_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, PublishError> {
-    let bytes = match files::read_bounded(path, MAX_BYTES) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
     serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| PublishError::State { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn read_rules(path: &Path) -> Result<Option<RuleSet>, PublishError> {
+    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
+    ruleset::read_document(&bytes)
         .map(Some)
         .map_err(|error| PublishError::State { path: path.to_owned(), reason: error.to_string() })
 }

@@ -59,7 +59,8 @@ pub enum EntryResult {
 }
 
 impl EntryResult {
-    fn name(self) -> &'static str {
+    /// Its word.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Recorded => "recorded",
             Self::Failed => "failed",

@@ -7,12 +7,16 @@
 //! know: so a new program can ask an old agent, and the other way round.
 
 mod agent;
+mod group;
 mod history;
+mod serve;
 mod status;
 pub mod text;
 
-pub use agent::{AgentStatus, FeedStatus};
+pub use agent::{AgentStatus, FeedStatus, FoundStatus};
+pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History};
+pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 
 use thiserror::Error;

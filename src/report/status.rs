@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
-use super::{AgentStatus, FeedStatus, ReportError};
+use super::{AgentStatus, FeedStatus, GroupStatus, ReportError, ServeStatus};
 use crate::config::Name;
-use crate::publish::{self, Generation, PublicationRecord, Store};
+use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store};
 use crate::snapshot::Digest;
 use crate::state::{Memory, Pause, Pin};
 
@@ -43,6 +43,9 @@ pub struct Status {
     pub pause: Option<Pause>,
     /// Whether a publication is under way, or was interrupted and is not mended yet.
     pub interrupted: bool,
+    /// What somebody should know of the publication in force: what it overwrote, deleted or left over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The targets.
     pub targets: Vec<TargetStatus>,
     /// Whether the kernel was read for this status.
@@ -54,6 +57,12 @@ pub struct Status {
     /// The feeds, as the running agent sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feeds: Vec<FeedStatus>,
+    /// The address groups in force, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupStatus>,
+    /// The server; none when nothing is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<ServeStatus>,
 }
 
 /// A target of the generation in force.
@@ -69,9 +78,15 @@ pub struct TargetStatus {
     pub files: usize,
     /// Where copies are installed.
     pub installed: Vec<String>,
-    /// How the kernel differs; absent when it was not asked or does not differ.
+    /// How the kernel or an installed file differs; absent when it was not looked at or does not differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
+    /// What of it is foreign, line by line: `-` for what was published and is gone, `+` for what was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<String>,
+    /// Why this isolated target keeps the files of an earlier generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
 }
 
 impl Status {
@@ -82,10 +97,6 @@ impl Status {
         let number = store.current()?;
         let generation = number.map(|number| store.read(number)).transpose()?;
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
-        let drift = drift
-            .into_iter()
-            .filter_map(|(name, found)| found.map(|found| (name, found.to_string())))
-            .collect();
         Ok(Self::of(dir, number, generation.as_ref(), &memory, &drift, now).verified(verify))
     }
 
@@ -95,10 +106,11 @@ impl Status {
         number: Option<u64>,
         generation: Option<&Generation>,
         memory: &Memory,
-        drift: &BTreeMap<Name, String>,
+        drift: &BTreeMap<Name, Found>,
         now: Timestamp,
     ) -> Self {
         let manifest = generation.map(|generation| &generation.manifest);
+        let outcome = generation.and_then(|generation| generation.outcome.as_ref());
         let targets = manifest.iter().flat_map(|manifest| &manifest.targets);
         Self {
             format: FORMAT.to_owned(),
@@ -114,6 +126,7 @@ impl Status {
             pin: memory.pin.clone(),
             pause: memory.pause.clone(),
             interrupted: generation.is_some_and(|generation| generation.outcome.is_none()),
+            notes: outcome.map(|outcome| outcome.notes.clone()).unwrap_or_default(),
             targets: targets
                 .map(|(name, record)| TargetStatus {
                     name: name.clone(),
@@ -125,12 +138,16 @@ impl Status {
                         .values()
                         .map(|path| path.display().to_string())
                         .collect(),
-                    drift: drift.get(name).cloned(),
+                    drift: drift.get(name).filter(|found| !found.is_true()).map(Found::to_string),
+                    foreign: drift.get(name).map(Found::diff).filter(|diff| !diff.is_empty()),
+                    behind: outcome.and_then(|outcome| outcome.behind.get(name)).cloned(),
                 })
                 .collect(),
             verified: false,
             agent: None,
             feeds: Vec::new(),
+            groups: Vec::new(),
+            serve: None,
         }
     }
 
@@ -173,6 +190,9 @@ impl Status {
                 publication.digest.short()
             ));
         }
+        for note in &self.notes {
+            text.push_str(&format!("{WARNING}note{WARNING:#}: {}\n", note.trim_end()));
+        }
         for target in &self.targets {
             let state = match (&target.drift, target.applied, self.verified) {
                 (Some(drift), ..) => format!("{REMOVED}DIFFERS{REMOVED:#}: {drift}"),
@@ -187,9 +207,26 @@ impl Status {
             for path in &target.installed {
                 text.push_str(&format!("  installed as {path}\n"));
             }
+            for line in target.foreign.iter().flat_map(|diff| diff.lines()) {
+                text.push_str(&format!("  {line}\n"));
+            }
+            if let Some(behind) = &target.behind {
+                text.push_str(&format!(
+                    "  {REMOVED}BEHIND{REMOVED:#}: it keeps the files that it had; {}\n",
+                    behind.message
+                ));
+                if behind.was_visible {
+                    text.push_str(
+                        "  its new files had been visible: what a device fetched meanwhile cannot be taken back\n",
+                    );
+                }
+            }
         }
         for feed in &self.feeds {
             text.push_str(&feed.text(self.at));
+        }
+        if let Some(serve) = &self.serve {
+            text.push_str(&serve.text(self.at));
         }
         if let Some(agent) = &self.agent {
             text.push_str(&agent.text(self.at));

@@ -143,6 +143,9 @@ fn group_change(
     before: Option<&AddressGroup>,
     after: Option<&AddressGroup>,
 ) -> Option<GroupChange> {
+    if before == after {
+        return None;
+    }
     let whole = match (before, after) {
         (None, Some(_)) => Some(Whole::Added),
         (Some(_), None) => Some(Whole::Removed),

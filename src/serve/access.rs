@@ -17,8 +17,8 @@ use crate::config::{Area, ClientCertificate, ServeSettings};
 
 /// Passwords that are verified at once, the others wait.
 const AT_WORK: usize = 1;
-/// Passwords that wait to be verified. A hash takes some 60 ms: nobody waits for longer than two seconds.
-const WAITING: usize = 32;
+/// Passwords that wait to be verified. A hash takes some 60 ms, or half a second on a busy host: nobody waits for long.
+const WAITING: usize = 8;
 
 /// What keeps the passwords that were verified, and how many are at once.
 #[derive(Debug)]

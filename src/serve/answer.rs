@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
-    REFERRER_POLICY, RETRY_AFTER, USER_AGENT, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    LAST_MODIFIED, REFERRER_POLICY, RETRY_AFTER, USER_AGENT, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
@@ -20,10 +21,12 @@ use super::clients::Who;
 use super::conditional::{self, Validators, Wanted};
 use super::content::Content;
 use super::counters;
+use super::metrics;
 use super::payload::Payload;
 use super::server::{Active, Shared};
 use super::view::{Document, List, View};
 use crate::config::Area;
+use crate::report::Status;
 use crate::snapshot::Cloud;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -48,6 +51,9 @@ enum Route<'p> {
     List(&'p str),
     Publication(Cloud),
     Believed(Cloud),
+    Page,
+    Status,
+    Metrics,
     Healthz,
     Readyz,
     Nothing,
@@ -63,6 +69,9 @@ impl<'p> Route<'p> {
             Cloud::ALL.into_iter().find(|cloud| cloud.name() == name)
         };
         match path {
+            "/" => Self::Page,
+            "/status.json" => Self::Status,
+            "/metrics" => Self::Metrics,
             "/healthz" => Self::Healthz,
             "/readyz" => Self::Readyz,
             _ => {
@@ -84,7 +93,8 @@ impl<'p> Route<'p> {
             Self::List(_) => Area::Lists,
             Self::Publication(_) | Self::Believed(_) => Area::Documents,
             Self::Healthz | Self::Readyz => Area::Health,
-            Self::Nothing => Area::Page,
+            Self::Metrics => Area::Metrics,
+            Self::Page | Self::Status | Self::Nothing => Area::Page,
         }
     }
 }
@@ -173,6 +183,13 @@ async fn respond(
         }
         Route::Publication(cloud) => document(view.publications.get(&cloud), headers, now).await,
         Route::Believed(cloud) => document(view.believed.get(&cloud), headers, now).await,
+        Route::Page => page(shared, &view, now),
+        Route::Status => status(shared, &view, now),
+        Route::Metrics => {
+            let mut response = text(StatusCode::OK, metrics::write(shared, &view, now));
+            put(&mut response, CONTENT_TYPE, metrics::KIND);
+            response
+        }
         Route::Healthz => text(StatusCode::OK, "alive\n"),
         Route::Readyz => ready(active, &view, now),
         Route::Nothing => not_found(),
@@ -262,6 +279,40 @@ impl Bytes {
         }
         let content = Arc::clone(&self.content);
         tokio::task::spawn_blocking(move || content.compressed()).await.ok().flatten()
+    }
+}
+
+fn page(shared: &Shared, view: &View, now: Timestamp) -> Response<Payload> {
+    match shared.page.render(view, &shared.status(view, now), now) {
+        Ok(page) => {
+            let mut response = text(StatusCode::OK, page);
+            put(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+            put(&mut response, CONTENT_SECURITY_POLICY, &shared.page.policy);
+            response
+        }
+        Err(error) => {
+            tracing::error!("the page cannot be made: {error}");
+            unavailable("the page cannot be made")
+        }
+    }
+}
+
+/// The status as `tagwall status --json` prints it.
+fn status(shared: &Shared, view: &View, now: Timestamp) -> Response<Payload> {
+    let Some(status) = &view.status else { return unavailable("the agent has not looked yet") };
+    let mut status = Status::clone(status);
+    status.serve = Some(shared.status(view, now));
+    match serde_json::to_vec_pretty(&status) {
+        Ok(mut bytes) => {
+            bytes.push(b'\n');
+            let mut response = text(StatusCode::OK, bytes);
+            put(&mut response, CONTENT_TYPE, JSON);
+            response
+        }
+        Err(error) => {
+            tracing::error!("the status cannot be written: {error}");
+            unavailable("the status cannot be written")
+        }
     }
 }
 

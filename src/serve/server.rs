@@ -28,11 +28,13 @@ use super::counters::{Counters, Reason};
 use super::credentials::{CertificateTime, Credentials};
 use super::crowd::{Crowd, Refusal, Seat};
 use super::doors::{Bound, Caller, Door, Place, bind_place, handed_over};
+use super::page::Page;
 use super::patient::Patient;
 use super::tls::{Keyring, subject};
 use super::view::View;
 use crate::config::{PlainHttp, ServeSettings, space};
 use crate::prefix::PrefixSet;
+use crate::report::{ClientStatus, ServeStatus};
 
 /// First pause after an error of accepting; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -50,6 +52,9 @@ pub enum ServeError {
     /// Threads could not be started.
     #[error("cannot start the server's threads: {0}")]
     Threads(std::io::Error),
+    /// The page's template is wrong.
+    #[error("cannot start the server: its page: {0}")]
+    Page(tera::Error),
     /// The system gave no random bytes.
     #[error("cannot start the server: the system gives no random bytes")]
     Random,
@@ -78,6 +83,7 @@ pub(super) struct Shared {
     view: watch::Receiver<Arc<View>>,
     crowd: Arc<Crowd>,
     pub(super) gate: Gate,
+    pub(super) page: Page,
     pub(super) clients: Clients,
     pub(super) counters: Counters,
     doors: Mutex<BTreeMap<Place, DoorState>>,
@@ -125,6 +131,7 @@ pub fn start(
         view,
         crowd: Arc::default(),
         gate: Gate::new(key),
+        page: Page::new().map_err(ServeError::Page)?,
         clients: Clients::default(),
         counters: Counters::default(),
         doors: Mutex::default(),
@@ -174,8 +181,50 @@ impl Shared {
         Arc::clone(&self.view.borrow())
     }
 
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.crowd.size()
+    }
+
     fn doors(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, DoorState>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server as the status shows it.
+    pub(super) fn status(&self, view: &View, now: Timestamp) -> ServeStatus {
+        let certificate = self.active().credentials.certificate(now);
+        let places = self
+            .doors()
+            .iter()
+            .filter(|(_, door)| door.fault.is_none())
+            .map(|(place, door)| match door.address {
+                Some(address) => address.to_string(),
+                None => place.to_string(),
+            })
+            .collect();
+        let now_has = |fetch: &Fetch| {
+            let list = view.lists.as_ref().and_then(|lists| lists.get(&fetch.list));
+            list.is_some_and(|list| list.content.digest() == fetch.digest)
+        };
+        let client = |fetch: Fetch| ClientStatus {
+            current: now_has(&fetch),
+            address: fetch.address.map_or_else(|| "unix".to_owned(), |address| address.to_string()),
+            user: fetch.user,
+            agent: fetch.agent,
+            list: fetch.list,
+            generation: fetch.generation,
+            digest: fetch.digest,
+            at: fetch.at,
+            count: fetch.count,
+        };
+        ServeStatus {
+            places,
+            faults: self.faults(),
+            certificate_ends: certificate.map(|certificate| certificate.ends),
+            certificate_warning: certificate.is_some_and(|certificate| certificate.warn),
+            lists: view.lists.as_ref().map(|lists| lists.status()).unwrap_or_default(),
+            clients: self.clients.all().into_iter().map(client).collect(),
+        }
     }
 
     /// Places that are not listened at, and files that are not in service, with their reasons.
@@ -254,6 +303,11 @@ impl Server {
         self.shared.faults()
     }
 
+    /// All of it, for the status.
+    pub fn status(&self) -> ServeStatus {
+        self.shared.status(&self.shared.view(), Timestamp::now())
+    }
+
     /// How long the certificate is good for; none without TLS, or while no certificate could be taken.
     pub fn certificate(&self) -> Option<CertificateTime> {
         self.shared.active().credentials.certificate(Timestamp::now())
@@ -261,7 +315,7 @@ impl Server {
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.shared.crowd.size()
+        self.shared.connections()
     }
 
     /// Stops: no more connections, and those that are busy get this long to finish.

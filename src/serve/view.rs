@@ -11,6 +11,7 @@ use super::content::Content;
 use crate::config::{Config, Dialect, Fortios, Name, PanosFormat};
 use crate::os::files::{self, FileError};
 use crate::publish::{PublishError, Store};
+use crate::report::{History, ListStatus, Status};
 use crate::snapshot::{Cloud, Digest};
 
 /// Largest list that is served, in bytes.
@@ -19,6 +20,10 @@ const MAX_LIST: u64 = 1 << 28;
 /// Everything that is served at one moment: an answer is made from one of these and no other.
 #[derive(Debug, Clone, Default)]
 pub struct View {
+    /// What the agent knows, with the groups; none before it has looked.
+    pub status: Option<Arc<Status>>,
+    /// The newest generations, for the page.
+    pub history: Option<Arc<History>>,
     /// The lists of the generation in force; none while there is no generation.
     pub lists: Option<Arc<Lists>>,
     /// The newest publication of each cloud, as it was fetched.
@@ -207,6 +212,29 @@ impl Lists {
     /// All lists, by path.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<List>> {
         self.by_path.values()
+    }
+
+    /// All of them for people and programs.
+    pub fn status(&self) -> Vec<ListStatus> {
+        let of = |list: &Arc<List>| {
+            let (capacity, counted) = match list.capacity {
+                None => (None, None),
+                Some(Capacity::Each(most)) => (Some(most), Some(list.entries())),
+                Some(Capacity::Together(most)) => (Some(most), Some(self.entries_of(&list.target))),
+            };
+            ListStatus {
+                target: list.target.clone(),
+                file: list.file.clone(),
+                digest: list.content.digest(),
+                modified: list.modified,
+                bytes: list.content.length(),
+                v4: list.v4,
+                v6: list.v6,
+                capacity,
+                counted,
+            }
+        };
+        self.iter().map(of).collect()
     }
 
     /// How many entries all lists of a target have.

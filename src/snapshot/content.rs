@@ -81,21 +81,37 @@ impl Snapshot {
         mut v4: Vec<Ipv4Net>,
         mut v6: Vec<Ipv6Net>,
     ) -> Result<Self, Fault> {
-        let count = u32::try_from(tags.len())
-            .map_err(|_| Fault::TooMany { what: "tags", limit: u32::MAX as usize })?;
-        let mut by_name: Vec<u32> = (0..count).collect();
-        let name = |index: u32| tags[index as usize].name.as_str();
-        // Published documents are nearly in order, which a stable sort makes use of.
-        by_name.sort_by(|&left, &right| tag::compare_names(name(left), name(right)));
-        if let Some(pair) =
-            by_name.windows(2).find(|pair| name(pair[0]).eq_ignore_ascii_case(name(pair[1])))
-        {
-            return Err(Fault::DuplicateTag(name(pair[1]).to_owned()));
-        }
+        let by_name = sorted_by_name(&tags)?;
         v4.shrink_to_fit();
         v6.shrink_to_fit();
         tags.shrink_to_fit();
         Ok(Self { cloud, change_number, tags, by_name, v4, v6 })
+    }
+}
+
+/// Indices of the tags, ordered by name without regard to case.
+fn sorted_by_name(tags: &[ServiceTag]) -> Result<Vec<u32>, Fault> {
+    let limit = u32::MAX as usize;
+    let count = u32::try_from(tags.len()).map_err(|_| Fault::TooMany { what: "tags", limit })?;
+    let name = |index: u32| tags[index as usize].name.as_str();
+    // The beginning of a name as a number decides nearly every comparison.
+    let start = |index: u32| {
+        let mut start = [0; 16];
+        start
+            .iter_mut()
+            .zip(name(index).bytes())
+            .for_each(|(to, from)| *to = from.to_ascii_lowercase());
+        u128::from_be_bytes(start)
+    };
+    let mut keys: Vec<(u128, u32)> = (0..count).map(|index| (start(index), index)).collect();
+    keys.sort_unstable_by(|left, right| {
+        left.0.cmp(&right.0).then_with(|| tag::compare_names(name(left.1), name(right.1)))
+    });
+    let by_name: Vec<u32> = keys.into_iter().map(|(_, index)| index).collect();
+    let twice = |pair: &&[u32]| name(pair[0]).eq_ignore_ascii_case(name(pair[1]));
+    match by_name.windows(2).find(twice) {
+        Some(pair) => Err(Fault::DuplicateTag(name(pair[1]).to_owned())),
+        None => Ok(by_name),
     }
 }
 

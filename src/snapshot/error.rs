@@ -1,5 +1,7 @@
 //! What can be wrong with a publication.
 
+use std::io;
+
 use thiserror::Error;
 
 use super::Cloud;
@@ -9,28 +11,33 @@ use super::Cloud;
 #[non_exhaustive]
 pub enum SnapshotError {
     /// The document is larger than the policy allows.
-    #[error("the document has {actual} bytes, more than the {limit} that are allowed")]
+    #[error("the document has more than the {limit} bytes that are allowed")]
     TooLarge {
-        /// Size of the document in bytes.
-        actual: u64,
         /// Allowed size in bytes.
         limit: u64,
     },
+    /// Its source failed while it was being read.
+    #[error("reading the document failed")]
+    Unreadable(#[source] io::Error),
     /// Not UTF-8.
-    #[error("not a Service Tags document{hint}: byte {offset} is not UTF-8 text", hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("not a Service Tags document{}: byte {offset} is not UTF-8 text", in_brackets(*.hint))]
     NotText {
         /// Offset of the first byte that is not.
-        offset: usize,
+        offset: u64,
         /// What the content looks like instead, when that is recognised.
         hint: Option<&'static str>,
     },
     /// Not JSON, or cut short, or not of the published shape.
-    #[error("not a Service Tags document{hint}: {source}", hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("not a Service Tags document{}: {what} at line {line} column {column}", in_brackets(*.hint))]
     Malformed {
         /// What the content looks like instead, when that is recognised.
         hint: Option<&'static str>,
-        /// The parser's message, with line and column.
-        source: serde_json::Error,
+        /// What was expected and found.
+        what: String,
+        /// Line in the document, from 1.
+        line: usize,
+        /// Column in the line, from 1.
+        column: usize,
     },
     /// Well-formed JSON whose content breaks a rule.
     #[error("line {line}, column {column}: {fault}")]
@@ -45,6 +52,10 @@ pub enum SnapshotError {
     /// A rule about the document as a whole is broken.
     #[error("{0}")]
     Whole(Fault),
+}
+
+fn in_brackets(hint: Option<&str>) -> String {
+    hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
 }
 
 /// A rule of the document's content that is broken.

@@ -16,11 +16,11 @@ mod document;
 mod error;
 mod example;
 mod features;
+mod json;
 mod parse;
 mod publication;
 mod scalars;
 mod seen;
-mod skip;
 mod tag;
 
 pub use cloud::Cloud;

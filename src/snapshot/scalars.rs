@@ -1,9 +1,6 @@
-//! The small values of a document: keys, texts, numbers, features.
+//! The small values of a document: keys, numbers, labels, features.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
-
+use super::json::{Json, Stop};
 use super::{Features, TagName};
 use crate::os::printable::printable;
 
@@ -25,6 +22,23 @@ pub(super) enum Key {
 }
 
 impl Key {
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key {
+            b"changeNumber" => Self::ChangeNumber,
+            b"cloud" => Self::Cloud,
+            b"values" => Self::Values,
+            b"nextLink" => Self::NextLink,
+            b"name" => Self::Name,
+            b"properties" => Self::Properties,
+            b"region" => Self::Region,
+            b"regionId" => Self::RegionId,
+            b"systemService" => Self::SystemService,
+            b"networkFeatures" => Self::NetworkFeatures,
+            b"addressPrefixes" => Self::AddressPrefixes,
+            _ => Self::Other,
+        }
+    }
+
     /// The name of a key of a tag's properties.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
@@ -44,138 +58,37 @@ impl Key {
     }
 }
 
-pub(super) struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(match key {
-            "changeNumber" => Key::ChangeNumber,
-            "cloud" => Key::Cloud,
-            "values" => Key::Values,
-            "nextLink" => Key::NextLink,
-            "name" => Key::Name,
-            "properties" => Key::Properties,
-            "region" => Key::Region,
-            "regionId" => Key::RegionId,
-            "systemService" => Key::SystemService,
-            "networkFeatures" => Key::NetworkFeatures,
-            "addressPrefixes" => Key::AddressPrefixes,
-            _ => Key::Other,
-        })
-    }
-}
-
-/// A text, borrowed from the document where it has no escapes; `null` and a missing value are `None`.
-pub(super) type Text<'de> = std::borrow::Cow<'de, str>;
-
-pub(super) struct TextSeed;
-
-impl<'de> DeserializeSeed<'de> for TextSeed {
-    type Value = Text<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text<'de>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TextSeed {
-    type Value = Text<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a text")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text::Owned(text.to_owned()))
-    }
-}
-
 /// A change number: an integer in the file, digits in a text in the API.
-pub(super) struct NumberSeed;
-
-impl<'de> DeserializeSeed<'de> for NumberSeed {
-    type Value = u64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        deserializer.deserialize_any(self)
+pub(super) fn change_number(json: &mut Json<'_>) -> Result<u64, Stop> {
+    const EXPECTED: &str = "a change number, an integer or digits in a text";
+    if !json.is_text()? {
+        return json.unsigned(EXPECTED);
     }
-}
-
-impl Visitor<'_> for NumberSeed {
-    type Value = u64;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a change number, an integer or digits in a text")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
-        Ok(number)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(E::invalid_value(serde::de::Unexpected::Str(text), &self));
-        }
-        text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-    }
+    let number = json.text(EXPECTED, |text| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if digits { text.parse().ok() } else { None };
+        number.ok_or_else(|| format!("`{}` is not {EXPECTED}", printable(text, 40)))
+    })?;
+    number.map_err(|what| json.malformed(&what))
 }
 
 /// A region or service: letters, digits and underscores, 80 at most. `Err` holds the value made printable.
-pub(super) fn label(text: Option<Text<'_>>) -> Result<Option<Box<str>>, String> {
+pub(super) fn label(text: Option<&str>) -> Result<Option<Box<str>>, String> {
     let Some(text) = text else { return Ok(None) };
     let well_formed = text.len() <= TagName::MAX_LENGTH
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if well_formed { Ok(Some(text.into())) } else { Err(printable(&text, 80)) }
+    if well_formed { Ok(Some(text.into())) } else { Err(printable(text, 80)) }
 }
 
-pub(super) struct FeaturesSeed;
-
-impl<'de> DeserializeSeed<'de> for FeaturesSeed {
-    type Value = Features;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Features, D::Error> {
-        deserializer.deserialize_option(self)
+/// Where a tag may be used.
+pub(super) fn features(json: &mut Json<'_>) -> Result<Features, Stop> {
+    let mut features = Features::default();
+    if json.null()? {
+        return Ok(features);
     }
-}
-
-impl<'de> Visitor<'de> for FeaturesSeed {
-    type Value = Features;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list of features or null")
+    let mut list = json.list("a list of features or null")?;
+    while json.element(&mut list)? {
+        json.text("the name of a feature", |name| features.insert_named(name))?;
     }
-
-    fn visit_none<E>(self) -> Result<Features, E> {
-        Ok(Features::default())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Features, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Features, A::Error> {
-        let mut features = Features::default();
-        while let Some(name) = sequence.next_element_seed(TextSeed)? {
-            features.insert_named(&name);
-        }
-        Ok(features)
-    }
+    Ok(features)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod dns;
 pub(crate) mod feeds;
+pub(crate) mod host;
 pub(crate) mod loaded;
 pub(crate) mod meaning;
 pub(crate) mod microsoft;
@@ -16,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A network namespace of this test's own, deleted when dropped.
-pub(crate) struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
     /// A fresh namespace, or nothing (and a word about it) where there can be none: `needed` names the programs that the

@@ -1,13 +1,16 @@
 //! Bounded reading: never more than asked, never blocking on something that is not a file.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 
 use super::{FileError, Step};
+
+/// Bytes compared at once with the file on disk.
+pub(super) const COMPARE_BYTES: usize = 64 * 1024;
 
 /// Reads a regular file of at most `max_bytes`.
 ///
@@ -16,6 +19,48 @@ use super::{FileError, Step};
 pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let (file, metadata) = open_regular(path)?;
     read_at_most(file, metadata.len(), max_bytes, path)
+}
+
+/// Opens a regular file of at most `max_bytes` for reading piece by piece; whoever reads bounds what it has grown by since.
+///
+/// Refuses what [`read_bounded`] refuses, and never waits either.
+pub fn open_bounded(path: &Path, max_bytes: u64) -> Result<File, FileError> {
+    let (file, metadata) = open_regular(path)?;
+    if metadata.len() > max_bytes {
+        return Err(FileError::TooLarge { path: path.to_owned(), limit: max_bytes });
+    }
+    Ok(file)
+}
+
+/// Whether a regular file holds exactly these bytes. It is compared piece by piece: memory for the whole of it would cost more
+/// than reading it.
+pub fn holds(path: &Path, contents: &[u8]) -> Result<bool, FileError> {
+    let (file, metadata) = open_regular(path)?;
+    holds_in(&file, &metadata, contents).map_err(FileError::at(path, Step::Read))
+}
+
+/// The same of an open file: the size first, then piece by piece.
+pub(super) fn holds_in(
+    mut file: &File,
+    metadata: &Metadata,
+    contents: &[u8],
+) -> std::io::Result<bool> {
+    if metadata.len() != contents.len() as u64 {
+        return Ok(false);
+    }
+    let mut rest = contents;
+    let mut piece = vec![0; COMPARE_BYTES.min(contents.len() + 1)];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(rest.is_empty()),
+            Ok(count) => match rest.strip_prefix(&piece[..count]) {
+                Some(after) => rest = after,
+                None => return Ok(false),
+            },
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads a stream to its end, refusing more than `max_bytes`; `name` stands for the path in errors.
@@ -121,6 +166,34 @@ mod tests {
         assert_eq!(read_bounded(&path, u64::MAX).unwrap(), b"12345");
         put(&path, b"");
         assert_eq!(read_bounded(&path, 0).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_file_is_opened_within_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        put(&path, b"12345");
+        assert!(open_bounded(&path, 5).is_ok());
+        assert!(matches!(open_bounded(&path, 4), Err(FileError::TooLarge { limit: 4, .. })));
+        assert!(matches!(open_bounded(folder.path(), 4), Err(FileError::WrongKind { .. })));
+    }
+
+    #[test]
+    fn a_file_holds_its_bytes_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let contents = vec![7; 100_000];
+        put(&path, &contents);
+        assert!(holds(&path, &contents).unwrap());
+        assert!(!holds(&path, &contents[1..]).unwrap() && !holds(&path, b"").unwrap());
+        for place in [0, 16_384, 99_999] {
+            let mut other = contents.clone();
+            other[place] = 8;
+            assert!(!holds(&path, &other).unwrap(), "{place}");
+        }
+        // A file that says 0 and has more.
+        assert!(!holds(Path::new("/proc/self/status"), b"").unwrap());
+        assert!(holds(&folder.path().join("none"), b"").unwrap_err().is_not_found());
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn an_equal_file_keeps_inode_and_times() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     // Longer than one piece of the comparison, and not a multiple of it.
-    let mut contents = vec![b'x'; 3 * COMPARE_BYTES + 17];
+    let mut contents = vec![b'x'; 3 * read::COMPARE_BYTES + 17];
     put(&path, &contents);
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().write(true).open(&path).unwrap().set_modified(past).unwrap();

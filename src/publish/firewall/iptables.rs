@@ -8,14 +8,12 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{Drift, Firewall, FirewallError, compare};
+use super::{Drift, Firewall, FirewallError, Update};
 use crate::os::command::CommandError;
 use crate::os::files;
 use crate::prefix::PrefixSet;
 use crate::prefix::parse::parse_net_or_address;
 use crate::render::IptablesKernel;
-use crate::ruleset::RuleSet;
-use crate::snapshot::Digest;
 
 /// Largest file that is loaded, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
@@ -25,37 +23,54 @@ const FAMILIES: [(&str, &str, &str); 2] = [
     ("rules.ip6tables", "ip6tables-restore", "ip6tables-save"),
 ];
 
-/// Fills the scratch sets, tests the rules, and leaves the kernel as it was.
+/// Fills the scratch sets, tests the rules, and leaves the kernel as it was, whatever fails.
 pub(super) fn verify(
     firewall: &Firewall<'_>,
     rules: &IptablesKernel,
     folder: &Path,
 ) -> Result<(), FirewallError> {
-    let mut made = Vec::new();
-    let mut verified = Ok(());
-    if let Some(file) = &rules.sets_file {
-        let before = set_names(firewall)?;
-        let text = files::read_bounded(&folder.join(file), MAX_BYTES)?;
-        verified = restore_sets(firewall, before_the_swaps(&text));
-        let present = set_names(firewall)?;
-        made = present.difference(&before).cloned().collect();
-    }
-    for (file, restore, _) in FAMILIES {
-        if verified.is_ok() {
+    let test = || {
+        for (file, restore, _) in FAMILIES {
             let text = files::read_bounded(&folder.join(file), MAX_BYTES)?;
-            verified = firewall
-                .command(restore)?
-                .args(["-n", "-w", "5", "--test"])
-                .stdin(text)
-                .run()
-                .map(drop)
-                .map_err(FirewallError::from);
+            firewall.command(restore)?.args(["-n", "-w", "5", "--test"]).stdin(text).run()?;
         }
+        Ok(())
+    };
+    match &rules.sets_file {
+        Some(file) => {
+            in_scratch(firewall, &files::read_bounded(&folder.join(file), MAX_BYTES)?, test)
+        }
+        None => test(),
     }
-    for set in made {
-        firewall.command("ipset")?.args(["destroy", &set]).run()?;
+}
+
+pub(super) fn verify_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
+    // Nothing may be made anew here: where a set is gone, the rules are too.
+    let present = set_names(firewall)?;
+    if let Some(gone) = update.sets.iter().find(|set| !present.contains(*set)) {
+        return Err(FirewallError::Difference(Drift::Missing(format!("set {gone}"))));
     }
-    verified
+    in_scratch(firewall, &update.text, || Ok(()))
+}
+
+/// Does something while the scratch sets of a sets file are filled, then takes away the sets that this made: of the names
+/// in the file alone, whatever else came up meanwhile.
+fn in_scratch(
+    firewall: &Firewall<'_>,
+    text: &[u8],
+    then: impl FnOnce() -> Result<(), FirewallError>,
+) -> Result<(), FirewallError> {
+    let before = set_names(firewall)?;
+    let verified = restore_sets(firewall, before_the_swaps(text)).and_then(|()| then());
+    let present = set_names(firewall)?;
+    let mut cleaned = Ok(());
+    for set in created(text).iter().filter(|set| present.contains(*set) && !before.contains(*set)) {
+        let destroyed = firewall.command("ipset").and_then(|command| {
+            command.args(["destroy", set.as_str()]).run().map(drop).map_err(FirewallError::from)
+        });
+        cleaned = cleaned.and(destroyed);
+    }
+    verified.and(cleaned)
 }
 
 pub(super) fn apply(
@@ -73,8 +88,19 @@ pub(super) fn apply(
     Ok(())
 }
 
-pub(super) fn save(firewall: &Firewall<'_>) -> Result<Option<Vec<u8>>, FirewallError> {
+pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
+    restore_sets(firewall, update.text.clone())
+}
+
+/// The host's filter tables, and its sets.
+pub(super) fn save(
+    firewall: &Firewall<'_>,
+    rules: &IptablesKernel,
+) -> Result<Option<Vec<u8>>, FirewallError> {
     let mut text = Vec::new();
+    if rules.sets_file.is_some() {
+        text.extend(firewall.command("ipset")?.arg("save").run()?.stdout);
+    }
     for (_, _, save) in FAMILIES {
         text.extend(firewall.command(save)?.args(["-t", "filter"]).run()?.stdout);
     }
@@ -89,31 +115,20 @@ pub(super) fn undo(firewall: &Firewall<'_>, rules: &IptablesKernel) -> Result<()
     Ok(())
 }
 
-/// The name of what was read, and the fingerprint of its rules.
-pub(super) fn read_back(
+/// Our chains as the save commands print them, without counters.
+pub(super) fn rules(
     firewall: &Firewall<'_>,
     rules: &IptablesKernel,
     folder: &Path,
-    rule_set: &RuleSet,
-) -> Result<(String, Digest), FirewallError> {
-    if rules.sets_file.is_some() {
-        let saved = firewall.command("ipset")?.arg("save").run()?;
-        compare(&rules.sets, rule_set, &sets_of(&saved.stdout)?)?;
-    }
+) -> Result<String, FirewallError> {
     let mut kept = String::new();
     for (file, _, save) in FAMILIES {
         let meant = files::read_bounded(&folder.join(file), MAX_BYTES)?;
         let meant = String::from_utf8_lossy(&meant);
-        let chains: BTreeSet<&str> = meant
-            .lines()
-            .filter_map(|line| line.strip_prefix(':')?.split_whitespace().next())
-            .collect();
+        let chains: BTreeSet<&str> = declared_chains(&meant).collect();
         let saved = firewall.command(save)?.args(["-t", "filter"]).run()?;
         let saved = String::from_utf8_lossy(&saved.stdout);
-        let declared: BTreeSet<&str> = saved
-            .lines()
-            .filter_map(|line| line.strip_prefix(':')?.split_whitespace().next())
-            .collect();
+        let declared: BTreeSet<&str> = declared_chains(&saved).collect();
         if let Some(missing) = chains.iter().find(|chain| !declared.contains(*chain)) {
             let missing = format!("chain {missing} ({save})");
             return Err(FirewallError::Difference(Drift::Missing(missing)));
@@ -122,19 +137,44 @@ pub(super) fn read_back(
             let chain = line.strip_prefix("-A ").and_then(|rest| rest.split_whitespace().next());
             chain.is_some_and(|chain| chains.contains(chain))
         };
-        let found: Vec<&str> = saved.lines().filter(ours).collect();
-        if found.len() != meant.lines().filter(ours).count() {
-            return Err(FirewallError::Difference(Drift::Rules(format!(
-                "chain {} ({save})",
-                rules.chain
-            ))));
-        }
-        for line in found {
+        kept.push_str(&format!("# {save}\n"));
+        let mut count = 0;
+        for line in saved.lines().filter(ours) {
             kept.push_str(line);
             kept.push('\n');
+            count += 1;
+        }
+        let wanted = meant.lines().filter(ours).count();
+        if count < wanted {
+            let missing = format!("rules of chain {} ({count} of {wanted}, {save})", rules.chain);
+            return Err(FirewallError::Difference(Drift::Missing(missing)));
         }
     }
-    Ok((format!("chain {}", rules.chain), Digest::of(kept.as_bytes())))
+    Ok(kept)
+}
+
+/// The chains that a text for the restore commands declares.
+pub(super) fn declared_chains(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.strip_prefix(':')?.split_whitespace().next())
+}
+
+/// The sets with their content: all of the host, or those named.
+pub(super) fn sets(
+    firewall: &Firewall<'_>,
+    only: Option<&[String]>,
+) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
+    let Some(only) = only else {
+        return sets_of(&firewall.command("ipset")?.arg("save").run()?.stdout);
+    };
+    let mut found = BTreeMap::new();
+    for set in only {
+        match firewall.command("ipset")?.args(["save", set]).run() {
+            Ok(saved) => found.extend(sets_of(&saved.stdout)?),
+            Err(CommandError::Failed { .. }) if !set_names(firewall)?.contains(set) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
 
 fn restore_sets(firewall: &Firewall<'_>, text: Vec<u8>) -> Result<(), FirewallError> {
@@ -149,16 +189,18 @@ fn before_the_swaps(text: &[u8]) -> Vec<u8> {
     lines.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
 }
 
-fn set_names(firewall: &Firewall<'_>) -> Result<BTreeSet<String>, FirewallError> {
-    let listed = firewall.command("ipset")?.args(["list", "-n"]).run();
-    match listed {
-        Ok(output) => {
-            Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
-        }
-        // Nothing to list is no failure.
-        Err(CommandError::Failed { .. }) => Ok(BTreeSet::new()),
-        Err(error) => Err(error.into()),
-    }
+/// The sets that a sets file creates.
+fn created(text: &[u8]) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(text);
+    let named = text.lines().filter_map(|line| line.strip_prefix("create ")?.split(' ').next());
+    named.map(str::to_owned).collect()
+}
+
+/// The names of all sets of the host. A failure is never taken for "there are none": what is there would then look as if it
+/// had been made by us, and be taken away.
+pub(super) fn set_names(firewall: &Firewall<'_>) -> Result<BTreeSet<String>, FirewallError> {
+    let listed = firewall.command("ipset")?.args(["list", "-n"]).run()?;
+    Ok(String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect())
 }
 
 /// The sets of `ipset save` with their content.
@@ -195,6 +237,12 @@ mod tests {
         assert_eq!(sets["b"].to_string(), "2001:db8::/32");
         assert!(sets["c"].is_empty());
         assert!(sets_of(b"add a what\n").is_err());
+    }
+
+    #[test]
+    fn what_was_created_is_known_from_the_file_itself() {
+        let text = b"create a x\ncreate a.new x\nadd a.new 192.0.2.0/24\nswap a.new a\n";
+        assert_eq!(created(text), BTreeSet::from(["a".to_owned(), "a.new".to_owned()]));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The doors to this host's firewall: its own parser, loading, reading back.
 //!
-//! Every command has an absolute path, an argument vector, a time limit and no shell. What is loaded is the very file that was
-//! verified and is archived.
+//! Every command has an absolute path, an argument vector, a time limit and no shell. What is loaded is the very text that was
+//! verified and is archived: a target's files or, where nothing but the content of sets differs, an [`Update`].
 
+mod conntrack;
+mod drift;
 mod iptables;
 mod nftables;
+mod stale;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +21,12 @@ use crate::os::files::FileError;
 use crate::prefix::PrefixSet;
 use crate::render::{Kernel, KernelSet};
 use crate::ruleset::RuleSet;
-use crate::snapshot::Digest;
+
+pub(super) use conntrack::{expire, is_installed as conntrack_is_installed};
+pub use drift::Drift;
+pub(super) use drift::unified;
+pub(super) use stale::{Object, objects, remove};
+pub(super) use update::Update;
 
 /// Most output that is read back, in bytes: 90,000 elements take 8 MB of JSON.
 const OUTPUT_LIMIT: usize = 256 << 20;
@@ -29,6 +38,11 @@ pub enum FirewallError {
     /// A program is not installed.
     #[error("{0} is not installed; install it, or set apply = \"off\"")]
     NoProgram(&'static str),
+    /// The program that connections are deleted with is not installed.
+    #[error(
+        "conntrack is not installed; install it (package conntrack), or set conntrack = \"keep\""
+    )]
+    NoConntrack,
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -46,31 +60,27 @@ pub enum FirewallError {
     /// What the kernel has is not what was meant.
     #[error("the kernel does not have what was loaded: {0}")]
     Difference(Drift),
+    /// Somebody else changed what is in force, and the target is to be left alone then.
+    #[error(
+        "somebody else changed what is in force, and on-drift is \"hold\": {}; take it back, or overwrite it with `tagwall restore --overwrite`",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Held(Vec<Drift>),
+    /// What was published cannot be read, so nothing can be compared with it.
+    #[error(transparent)]
+    State(Box<super::PublishError>),
     /// A command of the user's has no program, or not with an absolute path.
     #[error("the command {0:?} needs a program with an absolute path")]
     BadCommand(Vec<String>),
 }
 
-/// How the kernel differs from what was meant.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Drift {
-    /// The table, or a set in it, is gone.
-    #[error("{0} is missing")]
-    Missing(String),
-    /// A set has other content.
-    #[error("set {set} lacks {lacks} and has {extra} prefixes too many")]
-    Set {
-        /// The set.
-        set: String,
-        /// Prefixes that are missing.
-        lacks: usize,
-        /// Prefixes that should not be there.
-        extra: usize,
-    },
-    /// The rules are not those that were loaded.
-    #[error("the rules of {0} were changed")]
-    Rules(String),
+/// What was read back from the kernel.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// See [`Firewall::rules`].
+    pub(super) rules: String,
+    /// Everything in which the kernel differs from what is meant.
+    pub(super) differences: Vec<Drift>,
 }
 
 /// The firewall of one target.
@@ -80,22 +90,34 @@ pub(super) struct Firewall<'k> {
     time_limit: Duration,
 }
 
+/// A command that is found in the system's folders.
+fn command(name: &'static str, time_limit: Duration) -> Result<BoundedCommand, FirewallError> {
+    let program = find_program(name).ok_or(FirewallError::NoProgram(name))?;
+    Ok(BoundedCommand::new(program).time_limit(time_limit).output_limit(OUTPUT_LIMIT))
+}
+
 impl<'k> Firewall<'k> {
     pub(super) fn new(kernel: &'k Kernel, time_limit: Duration) -> Self {
         Self { kernel, time_limit }
     }
 
-    /// A command that is found in the system's folders.
     fn command(&self, name: &'static str) -> Result<BoundedCommand, FirewallError> {
-        let program = find_program(name).ok_or(FirewallError::NoProgram(name))?;
-        Ok(BoundedCommand::new(program).time_limit(self.time_limit).output_limit(OUTPUT_LIMIT))
+        command(name, self.time_limit)
     }
 
-    /// Asks the firewall's own parser.
+    /// Asks the firewall's own parser about the files.
     pub(super) fn verify(&self, folder: &Path) -> Result<(), FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::verify(self, table, folder),
             Kernel::Iptables(rules) => iptables::verify(self, rules, folder),
+        }
+    }
+
+    /// Asks the firewall's own parser about an update; refused too where the kernel lacks what is to be updated.
+    pub(super) fn verify_update(&self, update: &Update) -> Result<(), FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(_) => nftables::verify_update(self, update),
+            Kernel::Iptables(_) => iptables::verify_update(self, update),
         }
     }
 
@@ -107,19 +129,20 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// Loads an update: rules, counters and references stay as they are.
+    pub(super) fn apply_update(&self, update: &Update) -> Result<(), FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(_) => nftables::apply_update(self, update),
+            Kernel::Iptables(_) => iptables::apply_update(self, update),
+        }
+    }
+
     /// The state of the kernel's objects that a first load would touch, as text that restores them; none when there are none.
     pub(super) fn save(&self) -> Result<Option<Vec<u8>>, FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::save(self, table),
-            Kernel::Iptables(_) => iptables::save(self),
+            Kernel::Iptables(rules) => iptables::save(self, rules),
         }
-    }
-
-    /// Whether the kernel has objects of the target, whatever their content.
-    pub(super) fn is_loaded(&self, folder: &Path) -> bool {
-        let missing =
-            |error: &FirewallError| matches!(error, FirewallError::Difference(Drift::Missing(_)));
-        !self.read_back(folder, &RuleSet::default(), None).is_err_and(|error| missing(&error))
     }
 
     /// Takes out of the kernel what a first load put there, and puts back what was saved before it.
@@ -130,47 +153,82 @@ impl<'k> Firewall<'k> {
         }
     }
 
-    /// Compares the kernel with what is meant; returns the fingerprint of its rules. With an earlier fingerprint, the rules
-    /// are compared with that.
-    pub(super) fn read_back(
+    /// The target's rules as the kernel has them, without addresses of sets and without counters: what a later difference
+    /// is told from. An error when there are none.
+    pub(super) fn rules(&self, folder: &Path) -> Result<String, FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(table) => nftables::rules(self, table),
+            Kernel::Iptables(rules) => iptables::rules(self, rules, folder),
+        }
+    }
+
+    /// Reads the kernel back and compares it with what is meant: its sets (all, or only those named), and its rules, when it
+    /// is known how they were.
+    pub(super) fn read(
         &self,
         folder: &Path,
         rule_set: &RuleSet,
-        earlier: Option<Digest>,
-    ) -> Result<Digest, FirewallError> {
-        let (name, fingerprint) = match self.kernel {
-            Kernel::Nftables(table) => nftables::read_back(self, table, rule_set)?,
-            Kernel::Iptables(rules) => iptables::read_back(self, rules, folder, rule_set)?,
-        };
-        match earlier {
-            Some(earlier) if earlier != fingerprint => {
-                Err(FirewallError::Difference(Drift::Rules(name)))
+        only: Option<&[String]>,
+        before: Option<&str>,
+    ) -> Result<Reading, FirewallError> {
+        let rules = match self.rules(folder) {
+            Ok(rules) => rules,
+            Err(FirewallError::Difference(missing)) => {
+                return Ok(Reading { rules: String::new(), differences: vec![missing] });
             }
-            _ => Ok(fingerprint),
+            Err(error) => return Err(error),
+        };
+        let wanted: Vec<&KernelSet> = self
+            .sets()
+            .iter()
+            .filter(|set| only.is_none_or(|only| only.contains(&set.name)))
+            .collect();
+        let found = match self.kernel {
+            _ if wanted.is_empty() => BTreeMap::new(),
+            Kernel::Nftables(table) => nftables::sets(self, table, only)?,
+            Kernel::Iptables(_) => iptables::sets(self, only)?,
+        };
+        let mut differences: Vec<Drift> =
+            wanted.into_iter().filter_map(|set| difference(set, rule_set, &found)).collect();
+        if let Some(before) = before
+            && before != rules
+        {
+            let diff = unified(before, &rules);
+            differences.push(Drift::Rules { name: self.name(), diff });
+        }
+        Ok(Reading { rules, differences })
+    }
+
+    fn sets(&self) -> &'k [KernelSet] {
+        match self.kernel {
+            Kernel::Nftables(table) => &table.sets,
+            Kernel::Iptables(rules) => &rules.sets,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.kernel {
+            Kernel::Nftables(table) => format!("table {} {}", table.family, table.table),
+            Kernel::Iptables(rules) => format!("chain {}", rules.chain),
         }
     }
 }
 
-/// Compares the sets that were found with what is meant.
-fn compare(
-    sets: &[KernelSet],
+/// How a set differs from what is meant.
+fn difference(
+    set: &KernelSet,
     rule_set: &RuleSet,
     found: &BTreeMap<String, PrefixSet>,
-) -> Result<(), FirewallError> {
-    for set in sets {
-        let Some(has) = found.get(&set.name) else {
-            return Err(FirewallError::Difference(Drift::Missing(format!("set {}", set.name))));
-        };
-        let meant = set.meant(rule_set);
-        if *has != meant {
-            return Err(FirewallError::Difference(Drift::Set {
-                set: set.name.clone(),
-                lacks: meant.difference(has).len(),
-                extra: has.difference(&meant).len(),
-            }));
-        }
-    }
-    Ok(())
+) -> Option<Drift> {
+    let Some(has) = found.get(&set.name) else {
+        return Some(Drift::Missing(format!("set {}", set.name)));
+    };
+    let meant = set.meant(rule_set);
+    (*has != meant).then(|| Drift::Set {
+        set: set.name.clone(),
+        lacks: meant.difference(has),
+        extra: has.difference(&meant),
+    })
 }
 
 /// Runs a command of the user's; `{path}` stands for the folder.

@@ -1,4 +1,4 @@
-//! nftables: checked by `nft -c`, loaded by `nft -f`, read back by `nft -j list`.
+//! nftables: checked by `nft -c`, loaded by `nft -f`, read back by `nft list`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,12 +7,10 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Drift, Firewall, FirewallError, compare};
+use super::{Drift, Firewall, FirewallError, Update};
 use crate::os::command::CommandError;
 use crate::prefix::PrefixSet;
 use crate::render::NftablesKernel;
-use crate::ruleset::RuleSet;
-use crate::snapshot::Digest;
 
 pub(super) fn verify(
     firewall: &Firewall<'_>,
@@ -20,6 +18,11 @@ pub(super) fn verify(
     folder: &Path,
 ) -> Result<(), FirewallError> {
     firewall.command("nft")?.arg("-c").arg("-f").arg(folder.join(&table.file)).run()?;
+    Ok(())
+}
+
+pub(super) fn verify_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
+    firewall.command("nft")?.args(["-c", "-f", "-"]).stdin(update.text.clone()).run()?;
     Ok(())
 }
 
@@ -32,17 +35,30 @@ pub(super) fn apply(
     Ok(())
 }
 
+pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
+    firewall.command("nft")?.args(["-f", "-"]).stdin(update.text.clone()).run()?;
+    Ok(())
+}
+
 pub(super) fn save(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
 ) -> Result<Option<Vec<u8>>, FirewallError> {
-    let listed =
-        firewall.command("nft")?.args(["-s", "list", "table", &table.family, &table.table]).run();
-    match listed {
+    listing(firewall, &["-s", "list", "table", &table.family, &table.table])
+}
+
+/// What a listing prints; none when there is no such table or chain.
+fn listing(firewall: &Firewall<'_>, args: &[&str]) -> Result<Option<Vec<u8>>, FirewallError> {
+    match firewall.command("nft")?.args(args.iter().copied()).run() {
         Ok(output) => Ok(Some(output.stdout)),
-        Err(CommandError::Failed { .. }) => Ok(None),
+        Err(CommandError::Failed { stderr, .. }) if is_missing(&stderr) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether nft says that there is no such object, as opposed to having failed.
+fn is_missing(stderr: &[u8]) -> bool {
+    String::from_utf8_lossy(stderr).contains("No such file or directory")
 }
 
 /// An own table is deleted (and what had its name before is loaded again); in a host's table our chains are emptied, so that
@@ -65,29 +81,52 @@ pub(super) fn undo(
     Ok(())
 }
 
-/// The name of what was read, and the fingerprint of its rules.
-pub(super) fn read_back(
+/// Our rules as nft prints them: without counters, and without the elements of sets.
+pub(super) fn rules(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
-    rule_set: &RuleSet,
-) -> Result<(String, Digest), FirewallError> {
-    let name = format!("table {} {}", table.family, table.table);
-    let listed =
-        firewall.command("nft")?.args(["-j", "list", "table", &table.family, &table.table]).run();
-    let output = match listed {
-        Ok(output) => output,
-        Err(CommandError::Failed { .. }) => {
-            return Err(FirewallError::Difference(Drift::Missing(name)));
-        }
-        Err(error) => return Err(error.into()),
+) -> Result<String, FirewallError> {
+    let (family, name) = (table.family.as_str(), table.table.as_str());
+    let missing = |what: String| FirewallError::Difference(Drift::Missing(what));
+    if table.own {
+        let text = listing(firewall, &["-s", "-t", "list", "table", family, name])?
+            .ok_or_else(|| missing(format!("table {family} {name}")))?;
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
+    let mut rules = String::new();
+    for chain in &table.chains {
+        let text = listing(firewall, &["-s", "list", "chain", family, name, chain])?
+            .ok_or_else(|| missing(format!("chain {chain} of table {family} {name}")))?;
+        rules.push_str(&String::from_utf8_lossy(&text));
+    }
+    Ok(rules)
+}
+
+/// The sets with their content: all of the table, or those named.
+pub(super) fn sets(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    only: Option<&[String]>,
+) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
+    let (family, name) = (&table.family, &table.table);
+    let command = match only {
+        None => format!("list table {family} {name}"),
+        Some(sets) => sets
+            .iter()
+            .map(|set| format!("list set {family} {name} {set}"))
+            .collect::<Vec<_>>()
+            .join("; "),
     };
-    let listing: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| FirewallError::Answer { program: "nft", reason: error.to_string() })?;
-    let objects =
-        listing.get("nftables").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    compare(&table.sets, rule_set, &sets_of(objects)?)?;
-    let fingerprint = fingerprint(objects, &table.chains, table.own);
-    Ok((name, fingerprint))
+    let Some(text) = listing(firewall, &["-j", &command])? else { return Ok(BTreeMap::new()) };
+    let mut sets = BTreeMap::new();
+    // One document for each `list`.
+    for document in serde_json::Deserializer::from_slice(&text).into_iter::<Value>() {
+        let document = document
+            .map_err(|error| FirewallError::Answer { program: "nft", reason: error.to_string() })?;
+        let objects = document.get("nftables").and_then(Value::as_array);
+        sets.extend(sets_of(objects.map(Vec::as_slice).unwrap_or_default())?);
+    }
+    Ok(sets)
 }
 
 /// The sets of a listing with their content.
@@ -136,39 +175,6 @@ fn element_nets(element: &Value, nets: &mut Vec<IpNet>) -> Option<()> {
     element_nets(element.get("elem")?.get("val")?, nets)
 }
 
-/// The digest of our chains and rules, without what changes by itself (handles, counters).
-fn fingerprint(objects: &[Value], chains: &[String], own: bool) -> Digest {
-    let ours = |name: Option<&Value>| {
-        own || name
-            .and_then(Value::as_str)
-            .is_some_and(|name| chains.iter().any(|chain| chain == name))
-    };
-    let mut kept = Vec::new();
-    for object in objects {
-        let chain = object.get("chain").filter(|chain| ours(chain.get("name")));
-        let rule = object.get("rule").filter(|rule| ours(rule.get("chain")));
-        if let Some(object) = chain.or(rule) {
-            let mut object = object.clone();
-            without_counts(&mut object);
-            kept.push(object);
-        }
-    }
-    Digest::of(Value::Array(kept).to_string().as_bytes())
-}
-
-fn without_counts(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.remove("handle");
-            map.remove("packets");
-            map.remove("bytes");
-            map.values_mut().for_each(without_counts);
-        }
-        Value::Array(list) => list.iter_mut().for_each(without_counts),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,16 +202,5 @@ mod tests {
         );
         assert!(sets(r#"[{"set": {"name": "s", "elem": [{"what": 1}]}}]"#).is_err());
         assert!(sets(r#"[{"set": {"name": "s"}}]"#).unwrap()["s"].is_empty());
-    }
-
-    #[test]
-    fn counters_do_not_change_the_fingerprint() {
-        let rule = |packets: u64, dport: u16| {
-            serde_json::json!([{"rule": {"chain": "c", "handle": packets, "expr": [
-                {"match": {"right": dport}}, {"counter": {"packets": packets, "bytes": 1}}]}}])
-        };
-        let of = |value: Value| fingerprint(value.as_array().unwrap(), &["c".to_owned()], false);
-        assert_eq!(of(rule(1, 443)), of(rule(2, 443)));
-        assert_ne!(of(rule(1, 443)), of(rule(1, 80)));
     }
 }

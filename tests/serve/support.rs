@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +21,9 @@ pub(crate) struct House {
     view: watch::Sender<Arc<View>>,
 }
 
-/// The configuration of a test: `listen` on a free port, and what else is given for `[serve]`.
-pub(crate) fn config(folder: &Path, serve: &str) -> Config {
-    let text = format!("[serve]\nlisten = [\"127.0.0.1:0\"]\n{serve}");
+/// The configuration of a test: where to listen, and what else is given for `[serve]`.
+fn config(folder: &Path, listen: &str, serve: &str) -> Config {
+    let text = format!("[serve]\nlisten = [\"{listen}\"]\n{serve}");
     Config::parse(&folder.join("tagwall.toml"), text).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -31,8 +32,16 @@ impl House {
         Self::open_in(tempfile::tempdir().unwrap(), serve)
     }
 
+    pub(crate) fn open_at(listen: &str, serve: &str) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), listen, serve)
+    }
+
     pub(crate) fn open_in(folder: tempfile::TempDir, serve: &str) -> Self {
-        let settings = config(folder.path(), serve).serve_settings().unwrap();
+        Self::with(folder, "127.0.0.1:0", serve)
+    }
+
+    fn with(folder: tempfile::TempDir, listen: &str, serve: &str) -> Self {
+        let settings = config(folder.path(), listen, serve).serve_settings().unwrap();
         let (view, receiver) = watch::channel(Arc::new(View::default()));
         let server = serve::start(&settings, receiver).unwrap();
         Self { folder, server, view }
@@ -58,6 +67,16 @@ impl House {
             request += &format!("{name}: {value}\r\n");
         }
         Answer::parse(&self.raw((request + "\r\n").as_bytes()))
+    }
+
+    /// One request over the Unix socket `http.sock` of the folder.
+    pub(crate) fn get_unix(&self, path: &str) -> Answer {
+        let mut stream = UnixStream::connect(self.folder.path().join("http.sock")).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: tagwall\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Answer::parse(&answer)
     }
 
     /// Sends these bytes and reads until the server closes.
@@ -123,6 +142,24 @@ pub(crate) fn lists_since(
     let files = named.iter().map(|(target, file, text)| (target, *file, text.clone().into()));
     let lists = Lists::of(generation, files, &config, since, before);
     View { lists: Some(Arc::new(lists)), ..View::default() }
+}
+
+/// Waits until something is so; how long is no matter of the test, but it is not for ever.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An IPv4 address of this host that is not loopback, when there is one.
+pub(crate) fn own_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: connecting a datagram socket only chooses the address.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// The entity tag of these bytes.

@@ -1,0 +1,202 @@
+//! What is not as it was published: noticed, shown, and restored or held.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::firewall::{self, Drift, Firewall, FirewallError};
+use super::manifest::Manifest;
+use super::store::{Kept, MAX_BYTES};
+use super::{PublishError, Publisher, Store, force};
+use crate::config::{Name, OnDrift};
+use crate::os::files;
+
+/// How a target is found.
+#[derive(Debug)]
+pub struct Found {
+    /// Everything in which it differs from what was published; or why that cannot be told.
+    pub differences: Result<Vec<Drift>, FirewallError>,
+    /// What is done about foreign changes.
+    pub on_drift: OnDrift,
+}
+
+impl Found {
+    /// Whether it is known to be as it was published.
+    pub fn is_true(&self) -> bool {
+        self.differences.as_ref().is_ok_and(Vec::is_empty)
+    }
+
+    /// What is foreign, line by line; empty when nothing can be shown.
+    pub fn diff(&self) -> String {
+        let differences = self.differences.as_ref().map(Vec::as_slice).unwrap_or_default();
+        differences.iter().filter_map(Drift::diff).collect()
+    }
+
+    /// Whether it is left alone until somebody decides.
+    fn is_held(&self) -> bool {
+        let foreign = |drift: &Drift| !drift.is_loss();
+        self.on_drift == OnDrift::Hold
+            && self.differences.as_ref().is_ok_and(|found| found.iter().any(foreign))
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.differences {
+            Ok(found) => {
+                let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+                formatter.write_str(&words.join("; "))
+            }
+            Err(error) => error.fmt(formatter),
+        }
+    }
+}
+
+/// What was done about a target that was not as it was published.
+#[derive(Debug)]
+pub struct Restored {
+    /// The target.
+    pub target: Name,
+    /// How it was found.
+    pub found: Found,
+    /// What was done.
+    pub became: Became,
+}
+
+/// What was done about a target that was not as it was published.
+#[derive(Debug)]
+pub enum Became {
+    /// It is as it was published again.
+    Restored,
+    /// It was left alone: `on-drift` is `hold`.
+    Held,
+    /// It could not be restored.
+    Failed(PublishError),
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, found, became } = self;
+        write!(formatter, "target {target}: {found}; ")?;
+        match became {
+            Became::Restored => formatter.write_str("brought back what was published")?,
+            Became::Held => formatter.write_str("left alone, for on-drift is \"hold\"")?,
+            Became::Failed(error) => write!(formatter, "could not be brought back: {error}")?,
+        }
+        let diff = found.diff();
+        if !diff.is_empty() {
+            write!(formatter, "\n{}", diff.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl Publisher {
+    /// Compares kernel and installed files with the generation in force, target by target.
+    pub fn drift(&self) -> Result<BTreeMap<Name, Found>, PublishError> {
+        drift(&self.store)
+    }
+
+    /// Brings back what is not as it was published, target by target: each is tried, whatever becomes of the others. What a
+    /// foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
+    pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
+        let manifest = self.store.read(number)?.manifest;
+        let mut restored = Vec::new();
+        for (target, found) in self.drift()? {
+            if found.is_true() {
+                continue;
+            }
+            let became = if found.is_held() && !overwrite {
+                Became::Held
+            } else {
+                match self.restore_one(&manifest, &target) {
+                    Ok(()) => Became::Restored,
+                    Err(error) => Became::Failed(error),
+                }
+            };
+            restored.push(Restored { target, found, became });
+        }
+        Ok(restored)
+    }
+
+    fn restore_one(&self, manifest: &Manifest, name: &Name) -> Result<(), PublishError> {
+        let Some(record) = manifest.targets.get(name) else { return Ok(()) };
+        let number = manifest.generation;
+        let restored =
+            force::install(&self.store, number, name, record).and_then(|()| match &record.kernel {
+                Some(kernel) => force::load(&self.store, number, name, record, kernel),
+                None => Ok(()),
+            });
+        restored
+            .and_then(|()| force::reload(&self.store, number, name, record))
+            .map_err(|failure| failure.with_aftermath("the next check tries again".to_owned()))
+    }
+}
+
+/// Compares kernel and installed files with the generation in force, target by target, without the lock.
+pub fn drift(store: &Store) -> Result<BTreeMap<Name, Found>, PublishError> {
+    let Some(number) = store.current()? else { return Ok(BTreeMap::new()) };
+    let manifest = store.read(number)?.manifest;
+    let mut found = BTreeMap::new();
+    for (name, record) in &manifest.targets {
+        if record.kernel.is_none() && record.install.is_empty() {
+            continue;
+        }
+        let differences = of_target(store, &manifest, name);
+        found.insert(name.clone(), Found { differences, on_drift: record.on_drift });
+    }
+    Ok(found)
+}
+
+/// Everything in which a target differs from what a generation has published.
+pub(super) fn of_target(
+    store: &Store,
+    manifest: &Manifest,
+    name: &Name,
+) -> Result<Vec<Drift>, FirewallError> {
+    let Some(record) = manifest.targets.get(name) else { return Ok(Vec::new()) };
+    let number = manifest.generation;
+    let folder = store.path(number).join(name.as_str());
+    let mut differences = Vec::new();
+    if let Some(kernel) = &record.kernel {
+        let unreadable = |error: PublishError| FirewallError::State(Box::new(error));
+        let rule_set = store.rules_of(number, name).map_err(unreadable)?;
+        let rules = store.kept(number, name, Kept::Rules).map_err(unreadable)?;
+        let rules = rules.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let firewall = Firewall::new(kernel, record.time_limit());
+        differences = firewall.read(&folder, &rule_set, None, rules.as_deref())?.differences;
+    }
+    for (file, path) in &record.install {
+        let ours = files::read_bounded(&folder.join(file), MAX_BYTES)?;
+        match files::read_bounded(path, MAX_BYTES) {
+            Ok(theirs) if theirs == ours => {}
+            Ok(theirs) => differences
+                .push(Drift::File { path: path.clone(), diff: text_difference(&ours, &theirs) }),
+            Err(error) if error.is_not_found() => {
+                differences.push(Drift::NoFile { path: path.clone() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(differences)
+}
+
+fn text_difference(ours: &[u8], theirs: &[u8]) -> String {
+    firewall::unified(&String::from_utf8_lossy(ours), &String::from_utf8_lossy(theirs))
+}
+
+/// What is said of an installed file that is overwritten although a foreign hand has changed it, or had put it there.
+pub(super) fn overwritten(name: &Name, path: &Path, ours: Option<&[u8]>, theirs: &[u8]) -> String {
+    let path = path.display();
+    match ours {
+        None => format!(
+            "target {name}: {path} was there before; it is kept in the generation's archive"
+        ),
+        Some(ours) => format!(
+            "target {name}: {path} had been changed by somebody else, and was overwritten; what it had is kept in the \
+             generation's archive:\n{}",
+            text_difference(ours, theirs)
+        ),
+    }
+}

@@ -1,0 +1,156 @@
+//! Objects that an earlier generation put into the kernel and the one in force does not have any more: sets and chains of
+//! vanished groups, everything of vanished targets.
+//!
+//! Only what a manifest of ours names is ever touched. What still has users (a host's rule that jumps to our chain) cannot be
+//! taken away; it is emptied, so that packets pass on to the host's own rules, and reported.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{FirewallError, command, iptables};
+use crate::os::files;
+use crate::render::Kernel;
+
+/// Largest artifact that is read for the names of chains, in bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Something in the kernel that is ours, in the order in which such things can be taken away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::publish) enum Object {
+    /// A chain of iptables (`iptables` or `ip6tables`).
+    IptablesChain(&'static str, String),
+    /// A set of ipset.
+    Ipset(String),
+    /// A chain of ours in a host's nftables table: family, table, chain.
+    NftChain(String, String, String),
+    /// A set of ours in a host's nftables table.
+    NftSet(String, String, String),
+    /// An nftables table that is ours as a whole: family, table.
+    NftTable(String, String),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IptablesChain(program, chain) => write!(formatter, "chain {chain} ({program})"),
+            Self::Ipset(set) => write!(formatter, "set {set} (ipset)"),
+            Self::NftChain(family, table, chain) => {
+                write!(formatter, "chain {chain} of table {family} {table}")
+            }
+            Self::NftSet(family, table, set) => {
+                write!(formatter, "set {set} of table {family} {table}")
+            }
+            Self::NftTable(family, table) => write!(formatter, "table {family} {table}"),
+        }
+    }
+}
+
+impl Object {
+    /// Whether both live in one nftables table.
+    pub(in crate::publish) fn shares_a_table_with(&self, other: &Self) -> bool {
+        fn table(object: &Object) -> Option<(&str, &str)> {
+            match object {
+                Object::NftChain(family, table, _)
+                | Object::NftSet(family, table, _)
+                | Object::NftTable(family, table) => Some((family, table)),
+                _ => None,
+            }
+        }
+        table(self).is_some() && table(self) == table(other)
+    }
+}
+
+/// What a target has in the kernel; its files lie in the folder.
+pub(in crate::publish) fn objects(kernel: &Kernel, folder: &Path) -> BTreeSet<Object> {
+    let mut found = BTreeSet::new();
+    match kernel {
+        Kernel::Nftables(table) if table.own => {
+            found.insert(Object::NftTable(table.family.clone(), table.table.clone()));
+        }
+        Kernel::Nftables(table) => {
+            let place = || (table.family.clone(), table.table.clone());
+            for chain in &table.chains {
+                let (family, table) = place();
+                found.insert(Object::NftChain(family, table, chain.clone()));
+            }
+            for set in &table.sets {
+                let (family, table) = place();
+                found.insert(Object::NftSet(family, table, set.name.clone()));
+            }
+        }
+        Kernel::Iptables(rules) => {
+            found.extend(rules.sets.iter().map(|set| Object::Ipset(set.name.clone())));
+            for (file, program) in
+                [("rules.iptables", "iptables"), ("rules.ip6tables", "ip6tables")]
+            {
+                let bytes = files::read_bounded(&folder.join(file), MAX_BYTES).unwrap_or_default();
+                let text = String::from_utf8_lossy(&bytes);
+                found.extend(
+                    iptables::declared_chains(&text)
+                        .map(|chain| Object::IptablesChain(program, chain.to_owned())),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Takes objects away; returns those that are left, each with the reason.
+pub(in crate::publish) fn remove(
+    stale: &BTreeSet<Object>,
+    time_limit: Duration,
+) -> Vec<(Object, FirewallError)> {
+    // Emptied first, so that they do not hold each other and what they name.
+    for object in stale {
+        // A chain that is gone already is told apart below.
+        let _ = match object {
+            Object::IptablesChain(program, chain) => {
+                run(program, &["-w", "5", "-F", chain], time_limit)
+            }
+            Object::NftChain(family, table, chain) => {
+                run("nft", &["flush", "chain", family, table, chain], time_limit)
+            }
+            _ => Ok(()),
+        };
+    }
+    let mut left = Vec::new();
+    for object in stale {
+        let removed = match object {
+            Object::IptablesChain(program, chain) => {
+                run(program, &["-w", "5", "-X", chain], time_limit)
+            }
+            Object::Ipset(set) => run("ipset", &["destroy", set], time_limit),
+            Object::NftChain(family, table, chain) => {
+                run("nft", &["delete", "chain", family, table, chain], time_limit)
+            }
+            Object::NftSet(family, table, set) => {
+                run("nft", &["delete", "set", family, table, set], time_limit)
+            }
+            Object::NftTable(family, table) => {
+                run("nft", &["delete", "table", family, table], time_limit)
+            }
+        };
+        match removed {
+            Ok(()) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => left.push((object.clone(), error)),
+        }
+    }
+    left
+}
+
+fn run(program: &'static str, args: &[&str], time_limit: Duration) -> Result<(), FirewallError> {
+    command(program, time_limit)?.args(args.iter().copied()).run()?;
+    Ok(())
+}
+
+/// Whether the reason is that there is no such object any more.
+fn is_gone(error: &FirewallError) -> bool {
+    let FirewallError::Command(error) = error else { return false };
+    let words = String::from_utf8_lossy(error.stderr()).into_owned();
+    ["No such file or directory", "does not exist", "No chain/target/match by that name"]
+        .iter()
+        .any(|gone| words.contains(gone))
+}

@@ -1,0 +1,305 @@
+//! Updates: texts that refill only the sets that differ, derived from two artifacts.
+//!
+//! A full artifact replaces rules, counters and references; most weeks only addresses change. So where two artifacts are the
+//! same but for the content of known sets, the changed sets are emptied and refilled in one transaction (nftables), or filled
+//! beside and swapped (ipset). Whether they are the same is decided on the artifacts' own text, whatever template wrote it:
+//! anything that is not understood means no update, and the full artifact is loaded. Element deltas are never written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::os::files;
+use crate::prefix::parse::parse_net_or_address;
+use crate::render::{IptablesKernel, Kernel, NftablesKernel};
+
+/// Largest artifact that is read, in bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A text that refills sets, and leaves everything else as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::publish) struct Update {
+    /// What is verified, loaded and archived.
+    pub(in crate::publish) text: Vec<u8>,
+    /// The sets that it refills.
+    pub(in crate::publish) sets: Vec<String>,
+    /// The end of its name in the archive: `nft` or `ipset`.
+    pub(in crate::publish) kind: &'static str,
+}
+
+impl Update {
+    /// The update from the files of one generation to those of another; none where more than the content of sets differs.
+    pub(in crate::publish) fn between(kernel: &Kernel, old: &Path, new: &Path) -> Option<Self> {
+        let read = |folder: &Path, file: &str| {
+            let bytes = files::read_bounded(&folder.join(file), MAX_BYTES).ok()?;
+            String::from_utf8(bytes).ok()
+        };
+        match kernel {
+            Kernel::Nftables(table) => {
+                nftables(table, &read(old, &table.file)?, &read(new, &table.file)?)
+            }
+            Kernel::Iptables(rules) => {
+                for file in ["rules.iptables", "rules.ip6tables"] {
+                    let (old, new) = (read(old, file)?, read(new, file)?);
+                    if !meaningful(&old).eq(meaningful(&new)) {
+                        return None;
+                    }
+                }
+                let file = rules.sets_file.as_ref()?;
+                ipset(rules, &read(old, file)?, &read(new, file)?)
+            }
+        }
+    }
+}
+
+/// The lines that are neither empty nor comments.
+fn meaningful(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// An artifact taken apart: the content of its sets, and everything else.
+#[derive(Default)]
+struct Parts<'t> {
+    rest: Vec<&'t str>,
+    sets: BTreeMap<&'t str, Vec<IpNet>>,
+}
+
+fn nftables(table: &NftablesKernel, old: &str, new: &str) -> Option<Update> {
+    let names: BTreeSet<&str> = table.sets.iter().map(|set| set.name.as_str()).collect();
+    let (old, new) = (nft_parts(table, &names, old)?, nft_parts(table, &names, new)?);
+    if old.rest != new.rest {
+        return None;
+    }
+    let (family, name) = (&table.family, &table.table);
+    let mut text = String::from(
+        "#!/usr/sbin/nft -f\n# The sets that differ from the generation before, and nothing else.\n",
+    );
+    let mut sets = Vec::new();
+    let none = Vec::new();
+    for set in names {
+        let (old, new) = (old.sets.get(set).unwrap_or(&none), new.sets.get(set).unwrap_or(&none));
+        if old == new {
+            continue;
+        }
+        sets.push(set.to_owned());
+        text.push_str(&format!("flush set {family} {name} {set}\n"));
+        if !new.is_empty() {
+            let lines: Vec<String> = new.iter().map(|net| format!("\t{net}")).collect();
+            text.push_str(&format!(
+                "add element {family} {name} {set} {{\n{}\n}}\n",
+                lines.join(",\n")
+            ));
+        }
+    }
+    (!sets.is_empty()).then(|| Update { text: text.into_bytes(), sets, kind: "nft" })
+}
+
+/// Takes an nftables artifact apart. Elements are taken only from a block of their own that belongs to a known set; a block
+/// that cannot be read makes the whole artifact one that is not understood.
+fn nft_parts<'t>(
+    table: &NftablesKernel,
+    names: &BTreeSet<&str>,
+    text: &'t str,
+) -> Option<Parts<'t>> {
+    let mut parts = Parts::default();
+    let mut declared = None;
+    let mut lines = meaningful(text);
+    while let Some(line) = lines.next() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let set = match words.as_slice() {
+            ["set", set, "{"] => {
+                declared = Some(*set);
+                parts.rest.push(line);
+                continue;
+            }
+            ["elements", "=", "{"] => declared,
+            ["add", "element", family, name, set, "{"]
+                if *family == table.family && *name == table.table =>
+            {
+                Some(*set)
+            }
+            _ => {
+                parts.rest.push(line);
+                continue;
+            }
+        };
+        let set = set.filter(|set| names.contains(set))?;
+        let nets = parts.sets.entry(set).or_default();
+        loop {
+            match lines.next()? {
+                "}" => break,
+                line => nets.push(parse_net_or_address(line.trim_end_matches(',')).ok()?),
+            }
+        }
+    }
+    Some(parts)
+}
+
+fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
+    let names: BTreeSet<&str> = rules.sets.iter().map(|set| set.name.as_str()).collect();
+    let (before, after) = (ipset_parts(&names, old)?, ipset_parts(&names, new)?);
+    if before.rest != after.rest {
+        return None;
+    }
+    let none = Vec::new();
+    let content = |parts: &Parts<'_>, set: &str| parts.sets.get(set).unwrap_or(&none).clone();
+    let sets: Vec<String> = names
+        .into_iter()
+        .filter(|set| content(&before, set) != content(&after, set))
+        .map(str::to_owned)
+        .collect();
+    let mut text =
+        String::from("# The sets that differ from the generation before, and nothing else.\n");
+    for line in meaningful(new) {
+        // `swap NAME.new NAME` has both names; every other command has one.
+        let set = line.split_whitespace().nth(1).map(|name| name.trim_end_matches(".new"));
+        if set.is_some_and(|set| sets.iter().any(|changed| changed == set)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    (!sets.is_empty()).then(|| Update { text: text.into_bytes(), sets, kind: "ipset" })
+}
+
+/// Takes a sets file apart: what is added to `NAME.new` is the content of NAME.
+fn ipset_parts<'t>(names: &BTreeSet<&str>, text: &'t str) -> Option<Parts<'t>> {
+    let mut parts = Parts::default();
+    for line in meaningful(text) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["add", set, prefix] = words.as_slice() {
+            let set = set.strip_suffix(".new").filter(|set| names.contains(set))?;
+            parts.sets.entry(set).or_default().push(parse_net_or_address(prefix).ok()?);
+        } else {
+            parts.rest.push(line);
+        }
+    }
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::KernelSet;
+    use crate::ruleset::Family;
+
+    fn sets() -> Vec<KernelSet> {
+        let set = |name: &str| KernelSet {
+            name: name.to_owned(),
+            group: "a".parse().unwrap(),
+            family: Family::V4,
+        };
+        vec![set("tw-a-v4"), set("tw-b-v4")]
+    }
+
+    fn table() -> NftablesKernel {
+        NftablesKernel {
+            family: "inet".to_owned(),
+            table: "tagwall".to_owned(),
+            chains: Vec::new(),
+            own: true,
+            file: "rules.nft".to_owned(),
+            sets: sets(),
+        }
+    }
+
+    fn own(a: &str, b: &str, rule: &str) -> String {
+        let elements = |list: &str| match list {
+            "" => String::new(),
+            list => {
+                format!("\t\telements = {{\n\t\t\t{}\n\t\t}}\n", list.replace(' ', ",\n\t\t\t"))
+            }
+        };
+        format!(
+            "# digest {a}{b}\ntable inet tagwall {{\n\tset tw-a-v4 {{\n\t\ttype ipv4_addr\n\t\tflags interval\n{}\t}}\n\
+             \tset tw-b-v4 {{\n\t\ttype ipv4_addr\n{}\t}}\n\tchain forward {{\n\t\t{rule}\n\t}}\n}}\n",
+            elements(a),
+            elements(b)
+        )
+    }
+
+    #[test]
+    fn only_the_sets_that_differ_are_refilled() {
+        let old = own("192.0.2.0/26 198.51.100.7", "203.0.113.0/24", "accept");
+        let new = own("192.0.2.0/25", "203.0.113.0/24", "accept");
+        let update = nftables(&table(), &old, &new).unwrap();
+        assert_eq!(update.sets, ["tw-a-v4"]);
+        let text = String::from_utf8(update.text).unwrap();
+        assert!(
+            text.ends_with(
+                "flush set inet tagwall tw-a-v4\nadd element inet tagwall tw-a-v4 {\n\t192.0.2.0/25\n}\n"
+            ),
+            "{text}"
+        );
+        // An emptied set has no `add element`: nft takes no empty list.
+        let update = nftables(&table(), &old, &own("", "203.0.113.0/24", "accept")).unwrap();
+        assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
+        // Nothing differs, or more than sets.
+        assert_eq!(nftables(&table(), &old, &old), None);
+        assert_eq!(nftables(&table(), &old, &own("192.0.2.0/25", "", "drop")), None);
+    }
+
+    #[test]
+    fn addresses_outside_the_known_sets_are_rules() {
+        let rule = |own: &str| format!("ip saddr {{\n{own},\n10.21.0.0/24\n}} accept");
+        let old = own("192.0.2.0/26", "", &rule("10.20.0.0/24"));
+        let new = own("192.0.2.0/25", "", &rule("10.99.0.0/24"));
+        assert_eq!(nftables(&table(), &old, &new), None);
+        assert!(
+            nftables(&table(), &old, &own("192.0.2.0/25", "", &rule("10.20.0.0/24"))).is_some()
+        );
+        // A set that is not known, and an element that is not an address.
+        let foreign = |from: &str| own(from, "", "accept").replace("tw-a-v4", "other");
+        assert_eq!(nftables(&table(), &foreign("192.0.2.0/26"), &foreign("192.0.2.0/25")), None);
+        let broken =
+            own("192.0.2.0/25", "", "accept").replace("192.0.2.0/25", "192.0.2.0-192.0.2.9");
+        assert_eq!(nftables(&table(), &old, &broken), None);
+    }
+
+    #[test]
+    fn embedded_sets_are_refilled_alike() {
+        let text = |a: &str| {
+            format!(
+                "table inet tagwall {{\n\tset tw-a-v4 {{\n\t\ttype ipv4_addr\n\t}}\n}}\nflush set inet tagwall tw-a-v4\n{a}"
+            )
+        };
+        let add = |a: &str| format!("add element inet tagwall tw-a-v4 {{\n\t{a}\n}}\n");
+        let update = nftables(&table(), &text(&add("192.0.2.0/26")), &text("")).unwrap();
+        assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
+        let update = nftables(&table(), &text(""), &text(&add("192.0.2.0/26"))).unwrap();
+        assert!(update.text.ends_with(b"{\n\t192.0.2.0/26\n}\n"));
+    }
+
+    #[test]
+    fn ipsets_that_differ_are_swapped() {
+        let kernel = IptablesKernel {
+            chain: "TAGWALL".to_owned(),
+            sets_file: Some("sets.ipset".to_owned()),
+            sets: sets(),
+        };
+        let text = |a: &str, max: u32| {
+            let mut text = String::new();
+            for (set, net) in [("tw-a-v4", a), ("tw-b-v4", "203.0.113.0/24")] {
+                text += &format!(
+                    "create {set} hash:net maxelem {max} -exist\ncreate {set}.new hash:net maxelem {max} -exist\nflush {set}.new\nadd {set}.new {net}\n"
+                );
+            }
+            text + "swap tw-a-v4.new tw-a-v4\ndestroy tw-a-v4.new\nswap tw-b-v4.new tw-b-v4\ndestroy tw-b-v4.new\n"
+        };
+        let update = ipset(&kernel, &text("192.0.2.0/26", 9), &text("192.0.2.0/25", 9)).unwrap();
+        let lines: Vec<String> =
+            String::from_utf8(update.text).unwrap().lines().skip(1).map(str::to_owned).collect();
+        assert_eq!(
+            lines,
+            [
+                "create tw-a-v4 hash:net maxelem 9 -exist",
+                "create tw-a-v4.new hash:net maxelem 9 -exist",
+                "flush tw-a-v4.new",
+                "add tw-a-v4.new 192.0.2.0/25",
+                "swap tw-a-v4.new tw-a-v4",
+                "destroy tw-a-v4.new"
+            ]
+        );
+        assert_eq!(ipset(&kernel, &text("192.0.2.0/26", 9), &text("192.0.2.0/25", 8)), None);
+    }
+}

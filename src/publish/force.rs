@@ -1,0 +1,342 @@
+//! Bringing a generation in force: install, apply, read back; and bringing the one before back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::firewall::{self, Firewall, FirewallError, Object, Update};
+use super::manifest::{Manifest, TargetRecord};
+use super::store::{Kept, MAX_BYTES};
+use super::{PublishError, StepFailure, Store};
+use crate::config::{Conntrack, Name};
+use crate::os::files::{self, FileError, Replacement};
+use crate::render::Kernel;
+
+/// From one generation to another.
+#[derive(Debug)]
+pub(super) struct Transition {
+    /// Of the new one.
+    pub(super) manifest: Manifest,
+    /// Of the one that was in force; none for the first.
+    pub(super) old: Option<Manifest>,
+    /// The targets that have to be installed or applied.
+    pub(super) changed: BTreeSet<Name>,
+    /// Of these, the ones of which only the content of sets differs.
+    pub(super) updates: BTreeMap<Name, Update>,
+    /// What somebody should know of it.
+    pub(super) notes: Vec<String>,
+}
+
+impl Transition {
+    pub(super) fn new(manifest: Manifest, old: Option<Manifest>) -> Self {
+        let changed = manifest.changed_after(old.as_ref());
+        Self { manifest, old, changed, updates: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    /// The records of the targets that change, by name.
+    pub(super) fn changing(&self) -> impl Iterator<Item = (&Name, &TargetRecord)> {
+        self.manifest.targets.iter().filter(|(name, _)| self.changed.contains(*name))
+    }
+
+    pub(super) fn is_isolated(&self, name: &Name) -> bool {
+        self.manifest.targets.get(name).is_some_and(|record| record.isolated)
+    }
+
+    /// The record that a target had in the generation before.
+    pub(super) fn was(&self, name: &Name) -> Option<&TargetRecord> {
+        self.old.as_ref()?.targets.get(name)
+    }
+
+    /// Installs, applies and reads back all that changes: first what changes together, where the first failure ends it, then
+    /// the isolated targets, whose failures are returned.
+    pub(super) fn bring_in_force(
+        &mut self,
+        store: &Store,
+    ) -> Result<Vec<StepFailure>, StepFailure> {
+        let names: Vec<Name> = self.changed.iter().cloned().collect();
+        let (isolated, together): (Vec<Name>, Vec<Name>) =
+            names.into_iter().partition(|name| self.is_isolated(name));
+        for name in &together {
+            self.bring_one(store, name)?;
+        }
+        Ok(isolated.iter().filter_map(|name| self.bring_one(store, name).err()).collect())
+    }
+
+    fn bring_one(&mut self, store: &Store, name: &Name) -> Result<(), StepFailure> {
+        let number = self.manifest.generation;
+        let Some(record) = self.manifest.targets.get(name) else { return Ok(()) };
+        install(store, number, name, record)?;
+        if let (Some(kernel), Some(update)) = (&record.kernel, self.updates.get(name)) {
+            let loaded = load_update(store, self, name, record, kernel, update)?;
+            if let Some(reason) = loaded {
+                self.notes.push(format!(
+                    "target {name}: the kernel was not as it had been left ({reason}), so the whole artifact was loaded"
+                ));
+                load(store, number, name, record, kernel)?;
+            }
+        } else if let Some(kernel) = &record.kernel {
+            load(store, number, name, record, kernel)?;
+        }
+        reload(store, number, name, record)
+    }
+
+    /// Brings targets back to what the generation before had, and takes out those that it did not have. Goes on after a
+    /// failure, and returns the first.
+    pub(super) fn take_back<'n>(
+        &self,
+        store: &Store,
+        names: impl IntoIterator<Item = &'n Name>,
+    ) -> Result<(), StepFailure> {
+        let mut result = Ok(());
+        for name in names {
+            result = result.and(self.take_one_back(store, name));
+        }
+        result
+    }
+
+    fn take_one_back(&self, store: &Store, name: &Name) -> Result<(), StepFailure> {
+        let number = self.manifest.generation;
+        let Some(record) = self.manifest.targets.get(name) else { return Ok(()) };
+        let was = self.was(name).zip(self.old.as_ref().map(|old| old.generation));
+        uninstall(store, number, name, record, was.map(|(was, _)| was))?;
+        let had_kernel = was.is_some_and(|(was, _)| was.kernel.is_some());
+        if let Some(kernel) = record.kernel.as_ref().filter(|_| !had_kernel) {
+            let firewall = Firewall::new(kernel, record.time_limit());
+            let folder = store.path(number).join(name.as_str());
+            // A target whose turn never came has nothing in the kernel to take out.
+            let missing = matches!(
+                firewall.rules(&folder),
+                Err(FirewallError::Difference(ref drift)) if drift.is_loss()
+            );
+            if !missing {
+                let saved = store.kept(number, name, Kept::Before);
+                let saved = saved.map_err(|error| StepFailure::new(name, "undo", error))?;
+                firewall.undo(saved).map_err(|error| StepFailure::new(name, "undo", error))?;
+            }
+        }
+        let Some((was, before)) = was else { return Ok(()) };
+        install(store, before, name, was)?;
+        if let Some(kernel) = &was.kernel {
+            load(store, before, name, was, kernel)?;
+        }
+        reload(store, before, name, was)
+    }
+
+    /// Takes over from the generation before what the kernel showed of targets that it does not touch.
+    pub(super) fn keep_rules_of_untouched(&self, store: &Store) -> Result<(), PublishError> {
+        let Some(old) = &self.old else { return Ok(()) };
+        for name in self.manifest.targets.keys().filter(|name| !self.changed.contains(*name)) {
+            if let Some(rules) = store.kept(old.generation, name, Kept::Rules)? {
+                store.keep(self.manifest.generation, name, Kept::Rules, &rules)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After everything is in force: connections to ranges that left, and what earlier generations left in the kernel and
+    /// among the installed files. What fails here is noted and harms nothing.
+    pub(super) fn clean_up(&mut self, store: &Store) {
+        let Some(old) = &self.old else { return };
+        let mut notes = Vec::new();
+        for (name, record) in self.changing() {
+            let (Some(kernel), Some(_)) = (&record.kernel, old.targets.get(name)) else { continue };
+            if record.conntrack == Conntrack::Delete {
+                match expire(store, old, &self.manifest, name, record, kernel) {
+                    Ok(0) => {}
+                    Ok(count) => notes.push(format!(
+                        "target {name}: ended {count} connections to ranges that left"
+                    )),
+                    Err(error) => notes.push(format!(
+                        "target {name}: connections to ranges that left may go on: {error}"
+                    )),
+                }
+            }
+        }
+        notes.extend(left_in_kernel(store, old, &self.manifest));
+        let kept: BTreeSet<&PathBuf> =
+            self.manifest.targets.values().flat_map(|record| record.install.values()).collect();
+        for (name, record) in &old.targets {
+            for path in record.install.values().filter(|path| !kept.contains(path)) {
+                notes.push(format!(
+                    "target {name}: {} is not kept true any more; remove it",
+                    path.display()
+                ));
+            }
+        }
+        self.notes.append(&mut notes);
+    }
+}
+
+/// Puts a target's files where the configuration wants copies.
+pub(super) fn install(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+) -> Result<(), StepFailure> {
+    let failed = |error: FileError| StepFailure::new(name, "install", error);
+    let mut batch = Vec::new();
+    for (file, path) in &record.install {
+        let from = store.path(number).join(name.as_str()).join(file);
+        let contents = files::read_bounded(&from, MAX_BYTES).map_err(failed)?;
+        batch.push(Replacement { path: path.clone(), contents, mode: None });
+    }
+    files::replace_all(&batch).map_err(failed)?;
+    Ok(())
+}
+
+/// Takes away the copies that the record before does not have, and puts back what was in their place.
+fn uninstall(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+    was: Option<&TargetRecord>,
+) -> Result<(), StepFailure> {
+    let undone = |file: &str, path: &Path| -> Result<(), PublishError> {
+        let ours = store.path(number).join(name.as_str()).join(file);
+        let ours = files::read_bounded(&ours, MAX_BYTES)?;
+        match files::read_bounded(path, MAX_BYTES) {
+            // Only what was put there by this publication is taken away.
+            Ok(bytes) if bytes == ours => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(theirs) = store.kept(number, name, Kept::Foreign(file))? {
+            files::replace(path, &theirs)?;
+        } else {
+            std::fs::remove_file(path).map_err(super::store::failed("remove", path))?;
+        }
+        Ok(())
+    };
+    for (file, path) in &record.install {
+        if was.is_none_or(|was| was.install.values().all(|had| had != path)) {
+            undone(file, path).map_err(|error| StepFailure::new(name, "uninstall", error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads a target's files, reads the kernel back, and keeps what its rules look like.
+pub(super) fn load(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+    kernel: &Kernel,
+) -> Result<(), StepFailure> {
+    let folder = store.path(number).join(name.as_str());
+    let firewall = Firewall::new(kernel, record.time_limit());
+    firewall.apply(&folder).map_err(|error| StepFailure::new(name, "apply", error))?;
+    let rule_set = store.rules_of(number, name);
+    let rule_set = rule_set.map_err(|error| StepFailure::new(name, "read back", error))?;
+    let reading = firewall.read(&folder, &rule_set, None, None);
+    let mut reading = reading.map_err(|error| StepFailure::new(name, "read back", error))?;
+    if !reading.differences.is_empty() {
+        let error = FirewallError::Difference(reading.differences.swap_remove(0));
+        return Err(StepFailure::new(name, "read back", error));
+    }
+    keep_rules(store, number, name, &reading.rules)
+}
+
+/// Loads an update and reads back what it touched; says why when the kernel was not in the state that it was made for.
+fn load_update(
+    store: &Store,
+    transition: &Transition,
+    name: &Name,
+    record: &TargetRecord,
+    kernel: &Kernel,
+    update: &Update,
+) -> Result<Option<String>, StepFailure> {
+    let number = transition.manifest.generation;
+    let firewall = Firewall::new(kernel, record.time_limit());
+    if let Err(error) = firewall.apply_update(update) {
+        return Ok(Some(error.to_string()));
+    }
+    let failed = |error: PublishError| StepFailure::new(name, "read back", error);
+    let rule_set = store.rules_of(number, name).map_err(failed)?;
+    let before = transition.old.as_ref().map_or(number, |old| old.generation);
+    let rules = store.kept(before, name, Kept::Rules).map_err(failed)?;
+    let rules = rules.map(|text| String::from_utf8_lossy(&text).into_owned());
+    let folder = store.path(number).join(name.as_str());
+    let reading = firewall.read(&folder, &rule_set, Some(&update.sets), rules.as_deref());
+    let reading = reading.map_err(|error| StepFailure::new(name, "read back", error))?;
+    if let Some(difference) = reading.differences.first() {
+        return Ok(Some(difference.to_string()));
+    }
+    keep_rules(store, number, name, &reading.rules)?;
+    Ok(None)
+}
+
+fn keep_rules(store: &Store, number: u64, name: &Name, rules: &str) -> Result<(), StepFailure> {
+    store
+        .keep(number, name, Kept::Rules, rules.as_bytes())
+        .map_err(|error| StepFailure::new(name, "read back", error))
+}
+
+/// Runs the user's command that makes a firewall use the files.
+pub(super) fn reload(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+) -> Result<(), StepFailure> {
+    let Some(command) = &record.reload else { return Ok(()) };
+    let folder = store.path(number).join(name.as_str());
+    firewall::run_user_command(command, &folder, record.time_limit())
+        .map_err(|error| StepFailure::new(name, "reload", error))
+}
+
+fn expire(
+    store: &Store,
+    old: &Manifest,
+    new: &Manifest,
+    name: &Name,
+    record: &TargetRecord,
+    kernel: &Kernel,
+) -> Result<usize, PublishError> {
+    let before = store.rules_of(old.generation, name)?;
+    let after = store.rules_of(new.generation, name)?;
+    firewall::expire(kernel, &before, &after, record.time_limit())
+        .map_err(|error| StepFailure::new(name, "conntrack", error).with_aftermath(String::new()))
+}
+
+/// Takes away what the generation before had in the kernel and the new one has not; says what is left, and why.
+fn left_in_kernel(store: &Store, old: &Manifest, new: &Manifest) -> Vec<String> {
+    let of = |manifest: &Manifest, name: &Name, record: &TargetRecord| {
+        let folder = store.path(manifest.generation).join(name.as_str());
+        record.kernel.as_ref().map(|kernel| firewall::objects(kernel, &folder)).unwrap_or_default()
+    };
+    let wanted: BTreeSet<Object> =
+        new.targets.iter().flat_map(|(name, record)| of(new, name, record)).collect();
+    let mut notes = Vec::new();
+    for (name, record) in &old.targets {
+        let mut stale = of(old, name, record);
+        stale.retain(|object| !wanted.contains(object));
+        if new.targets.get(name).is_some_and(|record| record.kernel.is_none()) {
+            // The files are loaded by somebody else from now on, and the rules may be in use.
+            let left = stale.iter().map(|object| {
+                format!("target {name}: {object} stays in the kernel, for apply is \"off\" now")
+            });
+            notes.extend(left);
+            continue;
+        }
+        let shared = |object: &Object| {
+            matches!(object, Object::NftTable(..))
+                && wanted.iter().any(|wanted| wanted.shares_a_table_with(object))
+        };
+        for object in stale.iter().filter(|object| shared(object)) {
+            notes.push(format!(
+                "target {name}: {object} was ours as a whole and now holds others' rules too: what it still has of ours \
+                 must be removed by hand"
+            ));
+        }
+        stale.retain(|object| !shared(object));
+        for (object, reason) in firewall::remove(&stale, record.time_limit()) {
+            notes.push(format!(
+                "target {name}: {object} is not needed any more and stays: {reason}"
+            ));
+        }
+    }
+    notes
+}

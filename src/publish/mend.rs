@@ -1,0 +1,105 @@
+//! What an interrupted publication left, mended when the folder is opened next.
+//!
+//! Staged but not switched to is discarded; switched to but not recorded is applied; taken back half-way is taken back to the
+//! end. A generation that cannot be applied any more is taken back, and that is told: opening does not fail for it.
+
+use jiff::Timestamp;
+
+use super::companions;
+use super::force::Transition;
+use super::journal::{Journal, Phase};
+use super::manifest::Outcome;
+use super::{Failure, PublishError, Published, Publisher};
+
+impl Publisher {
+    /// Mends, and says what was mended.
+    pub(super) fn mend(&self) -> Result<Option<String>, PublishError> {
+        self.store.sweep()?;
+        companions::mend(self.store.dir())?;
+        let mut mended = Vec::new();
+        if let Some(journal) = Journal::read(self.store.dir())? {
+            mended.extend(self.mend_publication(journal)?);
+        }
+        let current = self.store.current()?;
+        for number in self.store.numbers()? {
+            if Some(number) != current && self.store.is_unfinished(number)? {
+                self.store.discard(number)?;
+            }
+        }
+        Ok((!mended.is_empty()).then(|| mended.join("; ")))
+    }
+
+    fn mend_publication(&self, journal: Journal) -> Result<Option<String>, PublishError> {
+        let current = self.store.current()?;
+        let Journal { from, to, corrects, phase, .. } = journal;
+        match (phase, corrects) {
+            (Phase::Back, _) => self.mend_back(journal),
+            (Phase::Forward, _) if current == Some(to) => self.mend_forward(journal),
+            // The correction was staged and not switched to: it begins anew from what it corrects.
+            (Phase::Forward, Some(wrong)) if current == Some(wrong) => {
+                self.store.hand_over_companions(to, wrong)?;
+                let again = Journal::new(from, wrong);
+                again.write(self.store.dir())?;
+                self.mend_forward(again)
+            }
+            (Phase::Forward, _) => {
+                Journal::clear(self.store.dir())?;
+                Ok(Some(format!("generation {to} was staged but not switched to: discarded it")))
+            }
+        }
+    }
+
+    /// What was switched to is applied and recorded; what was recorded already is only tidied up.
+    fn mend_forward(&self, journal: Journal) -> Result<Option<String>, PublishError> {
+        let to = journal.to;
+        let generation = self.store.read(to)?;
+        let now = Timestamp::now();
+        if let Some(wrong) = journal.corrects
+            && self.store.is_unfinished(wrong)?
+        {
+            let message = "an isolated target failed, and the correction was interrupted";
+            self.store.record(&Outcome::failed(wrong, now, message.to_owned()))?;
+        }
+        if generation.outcome.is_some() {
+            self.store.settle(to)?;
+            Journal::clear(self.store.dir())?;
+            return Ok(None);
+        }
+        let transition = Transition::new(generation.manifest, self.before(&journal)?);
+        Ok(Some(match self.go_forward(transition, journal, now) {
+            Ok(Published::Partly(number)) if number != to => format!(
+                "generation {to} was switched to but not applied: applied it, but for isolated targets that failed \
+                 (generation {number})"
+            ),
+            Ok(_) => format!("generation {to} was switched to but not applied: applied it"),
+            Err(error) => {
+                format!(
+                    "generation {to} was switched to but not applied, and could not be: {error}"
+                )
+            }
+        }))
+    }
+
+    /// What was being taken back is taken back to the end.
+    fn mend_back(&self, journal: Journal) -> Result<Option<String>, PublishError> {
+        let to = journal.to;
+        if !self.store.path(to).exists() {
+            Journal::clear(self.store.dir())?;
+            return Ok(None);
+        }
+        let transition = Transition::new(self.store.read(to)?.manifest, self.before(&journal)?);
+        let interrupted = PublishError::State {
+            path: self.store.path(to),
+            reason: "its publication failed, and taking it back was interrupted".to_owned(),
+        };
+        let error =
+            self.take_back(Failure::from(interrupted), &transition, journal, Timestamp::now());
+        Ok(Some(error.to_string()))
+    }
+
+    /// The manifest of the generation that was in force when a publication began.
+    fn before(&self, journal: &Journal) -> Result<Option<super::Manifest>, PublishError> {
+        let before = journal.from.map(|number| self.store.read(number)).transpose()?;
+        Ok(before.map(|generation| generation.manifest))
+    }
+}

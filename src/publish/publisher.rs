@@ -1,0 +1,335 @@
+//! The one who publishes: holds the state folder's lock and walks through the transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::companions::{self, Companion};
+use super::force::Transition;
+use super::journal::{Journal, Phase};
+use super::manifest::{Behind, Manifest, Outcome, OutcomeResult};
+use super::retention::{Retention, prune};
+use super::{Failure, PublishError, Request, StepFailure, Store, verify};
+use crate::config::Name;
+use crate::os::files;
+use crate::os::lock::DirLock;
+use crate::ruleset::RuleSet;
+use crate::snapshot::Digest;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The rules in force are the same: nothing was touched.
+    Unchanged(Option<u64>),
+    /// A new generation is in force; what its outcome warns of did no harm to it.
+    Generation(u64),
+    /// A new generation is in force, in which isolated targets keep the files that they had: its outcome says which, and why.
+    Partly(u64),
+}
+
+/// The one who may publish in a state folder: holds its lock.
+#[derive(Debug)]
+pub struct Publisher {
+    pub(super) store: Store,
+    lock: DirLock,
+    mended: Option<String>,
+}
+
+impl Publisher {
+    /// Takes the lock of a state folder (made when it is missing) and mends what an interrupted publication left.
+    pub fn open(dir: &Path, purpose: &str) -> Result<Self, PublishError> {
+        files::create_dir_all_durable(dir, 0o755)?;
+        let lock = DirLock::acquire(dir, purpose)?;
+        let mut publisher = Self { store: Store::new(dir), lock, mended: None };
+        publisher.mended = publisher.mend()?;
+        Ok(publisher)
+    }
+
+    /// The generations.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What was mended when the folder was opened, in words; none when all was well.
+    pub fn mended(&self) -> Option<&str> {
+        self.mended.as_deref()
+    }
+
+    /// Gives the lock back.
+    pub fn close(self) {
+        self.lock.release();
+    }
+
+    /// Whether publishing this would change nothing.
+    pub fn is_in_force(&self, request: &Request) -> Result<bool, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(false) };
+        let manifest = self.store.read(number)?.manifest;
+        Ok(manifest.is_met_by(request, request.rule_set.digest()))
+    }
+
+    /// Replaces files of the state folder without a generation: all of them or none.
+    pub fn keep(&self, companions: &[Companion]) -> Result<(), PublishError> {
+        companions::replace(self.store.dir(), companions)
+    }
+
+    /// Publishes: all targets or, when one fails that is not isolated, none.
+    pub fn publish(
+        &self,
+        request: &Request,
+        retention: Retention,
+    ) -> Result<Published, PublishError> {
+        let before = self.store.current()?;
+        let old = before.map(|number| self.store.read(number)).transpose()?;
+        let old = old.map(|generation| generation.manifest);
+        let rule_set = request.rule_set.digest();
+        if old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set)) {
+            self.keep(&request.companions)?;
+            return Ok(Published::Unchanged(before));
+        }
+        verify::room(&self.store, request)?;
+        let (mut transition, behind) = self.staged(request, rule_set, old)?;
+        let number = transition.manifest.generation;
+        let mut journal = Journal::new(before, number);
+        journal.behind = behind;
+        if let Err(error) = verify::save(&self.store, &mut transition)
+            .and_then(|()| journal.write(self.store.dir()))
+        {
+            self.abandon(number);
+            return Err(error);
+        }
+        let published = self.go_forward(transition, journal, request.now)?;
+        if let Published::Generation(number) | Published::Partly(number) = published
+            && let Err(error) = prune(&self.store, retention, request.now)
+        {
+            self.note(number, format!("old generations could not be removed: {error}"))?;
+        }
+        Ok(published)
+    }
+
+    /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
+    /// from those in force, small changes aside. `companions` are asked for the number that will be in force, and change
+    /// together with it.
+    pub fn rollback<E: From<PublishError>>(
+        &self,
+        to: Option<u64>,
+        now: Timestamp,
+        retention: Retention,
+        companions: impl FnOnce(u64) -> Result<Vec<Companion>, E>,
+    ) -> Result<u64, E> {
+        let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
+        let in_force = self.store.read(current)?.manifest;
+        let to = match to {
+            Some(to) => to,
+            None => self.last_other(&in_force)?,
+        };
+        let mut request = Request::of_generation(&self.store, to, now)?;
+        request.reason = format!("rollback to {to}");
+        request.small = false;
+        let same = in_force.is_met_by(&request, request.rule_set.digest());
+        request.companions = companions(if same { current } else { self.next_number()? })?;
+        match self.publish(&request, retention)? {
+            Published::Generation(number) | Published::Partly(number) => Ok(number),
+            Published::Unchanged(_) => Ok(current),
+        }
+    }
+
+    /// The newest generation with other rules than the one in force, from before the last change that was not small.
+    fn last_other(&self, in_force: &Manifest) -> Result<u64, PublishError> {
+        let mut small = in_force.small;
+        for number in self.store.numbers()?.into_iter().rev() {
+            if number >= in_force.generation {
+                continue;
+            }
+            let generation = self.store.read(number)?;
+            let recorded =
+                generation.outcome.is_some_and(|outcome| outcome.result == OutcomeResult::Recorded);
+            if !recorded || generation.manifest.rule_set == in_force.rule_set {
+                continue;
+            }
+            if small {
+                // Only addresses of hostnames differ between this one and the one in force.
+                small = generation.manifest.small;
+                continue;
+            }
+            return Ok(number);
+        }
+        Err(PublishError::NothingEarlier)
+    }
+
+    pub(super) fn next_number(&self) -> Result<u64, PublishError> {
+        Ok(self.store.numbers()?.last().copied().unwrap_or(0) + 1)
+    }
+
+    /// Stages and verifies. Isolated targets that do not pass keep the files that they have, unless nothing else changes.
+    fn staged(
+        &self,
+        request: &Request,
+        rule_set: Digest,
+        old: Option<Manifest>,
+    ) -> Result<(Transition, BTreeMap<Name, Behind>), PublishError> {
+        let number = self.next_number()?;
+        let old_rules = self.rules_before(old.as_ref())?;
+        let manifest = Manifest::new(number, request, rule_set, old.as_ref(), &old_rules);
+        self.store.stage(request, &manifest, old.as_ref())?;
+        let mut transition = Transition::new(manifest, old);
+        let mut failures = verify::all(&self.store, &mut transition);
+        if failures.is_empty() {
+            return Ok((transition, BTreeMap::new()));
+        }
+        self.abandon(number);
+        let failed: BTreeSet<Name> =
+            failures.iter().map(|failure| failure.target.clone()).collect();
+        // Where nothing else would change, and where all must change together, there is nothing to go on with.
+        let decides = |failure: &StepFailure| {
+            failed == transition.changed || !transition.is_isolated(&failure.target)
+        };
+        if let Some(index) = failures.iter().position(decides) {
+            return Err(failures
+                .swap_remove(index)
+                .with_aftermath("nothing was changed".to_owned()));
+        }
+        let mut narrowed = request.clone();
+        let before = transition.old.as_ref().map(|old| old.generation);
+        for name in &failed {
+            narrowed.carry(&self.store, before, name)?;
+        }
+        let (transition, mut behind) = self.staged(&narrowed, rule_set, transition.old)?;
+        for failure in failures {
+            behind.insert(failure.target.clone(), failure.behind(false));
+        }
+        Ok((transition, behind))
+    }
+
+    /// From the switch to the record. The journal is written.
+    pub(super) fn go_forward(
+        &self,
+        mut transition: Transition,
+        journal: Journal,
+        now: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let number = transition.manifest.generation;
+        if let Err(error) = self.store.switch(Some(number)) {
+            // It may be switched all the same: what failed may have been the sync of the folder.
+            return Err(self.take_back(error.into(), &transition, journal, now));
+        }
+        let mut failures = match transition.bring_in_force(&self.store) {
+            Ok(failures) => failures,
+            Err(failure) => return Err(self.take_back(failure.into(), &transition, journal, now)),
+        };
+        if !failures.is_empty() {
+            // Where nothing else changed, there is nothing to keep.
+            if failures.len() == transition.changed.len() {
+                let first = failures.swap_remove(0);
+                return Err(self.take_back(first.into(), &transition, journal, now));
+            }
+            return self.correct(&transition, journal, failures, now);
+        }
+        transition.clean_up(&self.store);
+        let outcome =
+            Outcome::recorded(number, now, journal.behind.clone(), transition.notes.clone());
+        let partly = !outcome.behind.is_empty();
+        if let Err(error) = self.store.record(&outcome) {
+            return Err(self.take_back(error.into(), &transition, journal, now));
+        }
+        self.store.settle(number)?;
+        Journal::clear(self.store.dir())?;
+        Ok(if partly { Published::Partly(number) } else { Published::Generation(number) })
+    }
+
+    /// Replaces a generation of which isolated targets failed by one that carries the files that they had, so that `current`
+    /// equals what is in force.
+    fn correct(
+        &self,
+        transition: &Transition,
+        mut journal: Journal,
+        failures: Vec<StepFailure>,
+        now: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let wrong = transition.manifest.generation;
+        let number = self.next_number()?;
+        let mut request = Request::of_generation(&self.store, wrong, now)?;
+        let mut notes = transition.notes.clone();
+        let message = failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        for failure in failures {
+            let name = failure.target.clone();
+            request.carry(&self.store, journal.from, &name)?;
+            if let Err(error) = transition.take_back(&self.store, [&name]) {
+                notes.push(format!("target {name} could not be taken back: {error}"));
+            }
+            journal.behind.insert(name, failure.behind(true));
+        }
+        let old_rules = self.rules_before(transition.old.as_ref())?;
+        let rule_set = transition.manifest.rule_set;
+        let old = transition.old.clone();
+        let mut manifest = Manifest::new(number, &request, rule_set, old.as_ref(), &old_rules);
+        manifest.reason = format!("{} (corrects {wrong})", request.reason);
+        self.store.stage(&request, &manifest, Some(&transition.manifest))?;
+        (journal.to, journal.corrects) = (number, Some(wrong));
+        journal.write(self.store.dir())?;
+        self.store.hand_over_companions(wrong, number)?;
+        self.store.switch(Some(number))?;
+        self.store.record(&Outcome::failed(wrong, now, message))?;
+        let mut corrected = Transition::new(manifest, old);
+        corrected.keep_rules_of_untouched(&self.store)?;
+        corrected.clean_up(&self.store);
+        notes.append(&mut corrected.notes);
+        self.store.record(&Outcome::recorded(number, now, journal.behind, notes))?;
+        self.store.settle(number)?;
+        Journal::clear(self.store.dir())?;
+        Ok(Published::Partly(number))
+    }
+
+    fn rules_before(&self, old: Option<&Manifest>) -> Result<RuleSet, PublishError> {
+        old.map_or_else(|| Ok(RuleSet::default()), |old| self.store.rule_set(old.generation))
+    }
+
+    /// Puts the generation before back into force after a failure; returns the error to report.
+    pub(super) fn take_back(
+        &self,
+        failure: Failure,
+        transition: &Transition,
+        mut journal: Journal,
+        now: Timestamp,
+    ) -> PublishError {
+        let number = transition.manifest.generation;
+        journal.phase = Phase::Back;
+        // Should this fail, a crash before the end is mended forwards, which is as good.
+        let _ = journal.write(self.store.dir());
+        if let Err(second) = self.store.switch(journal.from) {
+            return failure.with_aftermath(format!(
+                "taking it back failed too: {second}; generation {number} stays in place, and the next start tries again"
+            ));
+        }
+        let undone = transition.take_back(&self.store, &transition.changed);
+        let aftermath = match (&undone, journal.from) {
+            (Ok(()), Some(before)) => format!("generation {before}, the one before, is in force"),
+            (Ok(()), None) => "nothing is in force, as before".to_owned(),
+            (Err(second), _) => format!("and taking it back failed too: {second}"),
+        };
+        let error = failure.with_aftermath(aftermath);
+        // A generation without an outcome that is not current is discarded at the next start.
+        let _ = self
+            .store
+            .record(&Outcome::failed(number, now, error.to_string()))
+            .and_then(|()| self.store.forget(number))
+            .and_then(|()| Journal::clear(self.store.dir()));
+        error
+    }
+
+    /// Removes a generation that never was visible. What is left of it is removed at the next start.
+    pub(super) fn abandon(&self, number: u64) {
+        let _ = self.store.discard(number);
+        let _ = Journal::clear(self.store.dir());
+    }
+
+    /// Adds a note to an outcome.
+    fn note(&self, number: u64, note: String) -> Result<(), PublishError> {
+        if let Some(mut outcome) = self.store.read(number)?.outcome {
+            outcome.notes.push(note);
+            // The publication succeeded, whether or not this can be written.
+            let _ = self.store.record(&outcome);
+        }
+        Ok(())
+    }
+}

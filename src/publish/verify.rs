@@ -1,0 +1,151 @@
+//! Before anything changes: room on the disk, foreign changes, the firewalls' own parsers, and what was there before.
+
+use super::drift;
+use super::firewall::{self, Firewall, FirewallError, Update};
+use super::force::Transition;
+use super::manifest::TargetRecord;
+use super::store::{Kept, MAX_BYTES};
+use super::{PublishError, Request, StepFailure, Store};
+use crate::config::{Conntrack, Name, OnDrift};
+use crate::os::files;
+use crate::render::Kernel;
+
+/// Room that is wanted beside the files themselves: for the manifest, the journal and the file system's own needs.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// Refuses where another generation would not fit.
+pub(super) fn room(store: &Store, request: &Request) -> Result<(), PublishError> {
+    let artifacts = request.artifacts.iter().map(|artifact| artifact.bytes.len() as u64);
+    let companions = request.companions.iter().map(|companion| companion.bytes.len() as u64);
+    // The rule set lies beside the files, and is no larger.
+    let needed = artifacts.sum::<u64>() * 2 + companions.sum::<u64>() + SPARE_BYTES;
+    let stat = rustix::fs::statvfs(store.dir()).map_err(|error| PublishError::Io {
+        what: "measure",
+        path: store.dir().to_owned(),
+        source: error.into(),
+    })?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        return Err(PublishError::Full { path: store.dir().to_owned(), free, needed });
+    }
+    Ok(())
+}
+
+/// Asks about every target that changes; finds out for which an update is enough. Stops at the first failure that ends the
+/// publication.
+pub(super) fn all(store: &Store, transition: &mut Transition) -> Vec<StepFailure> {
+    let mut failures = Vec::new();
+    let names: Vec<Name> = transition.changed.iter().cloned().collect();
+    for name in names {
+        match one(store, transition, &name) {
+            Ok(Some(update)) => {
+                transition.updates.insert(name, update);
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                let ends = !transition.is_isolated(&name);
+                failures.push(failure);
+                if ends {
+                    break;
+                }
+            }
+        }
+    }
+    failures
+}
+
+fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Update>, StepFailure> {
+    let Some(record) = transition.manifest.targets.get(name) else { return Ok(None) };
+    let failed = |error: FirewallError| StepFailure::new(name, "verify", error);
+    let old = transition.old.as_ref().filter(|old| old.targets.contains_key(name));
+    if let (Some(old), OnDrift::Hold) = (old, record.on_drift) {
+        let found = drift::of_target(store, old, name).map_err(failed)?;
+        let foreign: Vec<_> = found.into_iter().filter(|drift| !drift.is_loss()).collect();
+        if !foreign.is_empty() {
+            return Err(failed(FirewallError::Held(foreign)));
+        }
+    }
+    if record.conntrack == Conntrack::Delete && !firewall::conntrack_is_installed() {
+        return Err(failed(FirewallError::NoConntrack));
+    }
+    let folder = store.path(transition.manifest.generation).join(name.as_str());
+    let mut update = None;
+    if let Some(kernel) = &record.kernel {
+        let firewall = Firewall::new(kernel, record.time_limit());
+        update = old
+            .filter(|old| same_objects(old.targets.get(name), kernel))
+            .and_then(|old| {
+                let before = store.path(old.generation).join(name.as_str());
+                Update::between(kernel, &before, &folder)
+            })
+            // Refused where the kernel has lost what is to be updated: then the whole artifact is loaded.
+            .filter(|update| firewall.verify_update(update).is_ok());
+        if update.is_none() {
+            firewall.verify(&folder).map_err(failed)?;
+        }
+    }
+    if let Some(command) = &record.verify {
+        firewall::run_user_command(command, &folder, record.time_limit()).map_err(failed)?;
+    }
+    Ok(update)
+}
+
+fn same_objects(was: Option<&TargetRecord>, kernel: &Kernel) -> bool {
+    was.is_some_and(|was| was.kernel.as_ref() == Some(kernel))
+}
+
+/// Keeps what is about to be loaded or overwritten: derived updates, what the kernel had before tagwall first touched it, and
+/// installed files that a foreign hand has changed.
+pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), PublishError> {
+    let number = transition.manifest.generation;
+    let mut notes = Vec::new();
+    for (name, record) in transition.changing() {
+        if let Some(update) = transition.updates.get(name) {
+            store.keep(number, name, Kept::Update(update.kind), &update.text)?;
+        }
+        let was = transition.was(name);
+        let known = was.and_then(|was| was.kernel.as_ref());
+        if let Some(kernel) = record.kernel.as_ref().filter(|kernel| !is_known(kernel, known)) {
+            let saved = Firewall::new(kernel, record.time_limit()).save();
+            let saved = saved.map_err(|error| {
+                StepFailure::new(name, "save", error)
+                    .with_aftermath("nothing was changed".to_owned())
+            })?;
+            if let Some(text) = saved {
+                store.keep(number, name, Kept::Before, &text)?;
+            }
+        }
+        for (file, path) in &record.install {
+            let theirs = match files::read_bounded(path, MAX_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => {
+                    return Err(StepFailure::new(name, "install", error)
+                        .with_aftermath("nothing was changed".to_owned()));
+                }
+            };
+            let ours = was.zip(transition.old.as_ref()).and_then(|(was, old)| {
+                was.install.get(file).filter(|had| *had == path)?;
+                let ours = store.path(old.generation).join(name.as_str()).join(file);
+                files::read_bounded(&ours, MAX_BYTES).ok()
+            });
+            if ours.as_ref() != Some(&theirs) {
+                store.keep(number, name, Kept::Foreign(file), &theirs)?;
+                notes.push(drift::overwritten(name, path, ours.as_deref(), &theirs));
+            }
+        }
+    }
+    transition.notes.append(&mut notes);
+    Ok(())
+}
+
+/// Whether what a target has in the kernel lies where it lay before.
+fn is_known(kernel: &Kernel, before: Option<&Kernel>) -> bool {
+    match (kernel, before) {
+        (Kernel::Nftables(new), Some(Kernel::Nftables(old))) => {
+            (&new.family, &new.table) == (&old.family, &old.table)
+        }
+        (Kernel::Iptables(new), Some(Kernel::Iptables(old))) => new.chain == old.chain,
+        _ => false,
+    }
+}

@@ -1,0 +1,366 @@
+//! `/metrics`: what is known, in the text format of OpenMetrics.
+//!
+//! Everything is read when it is asked for; the server's own counts aside, nothing is kept for this.
+
+use std::sync::atomic::AtomicU64;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process;
+use super::server::Shared;
+use super::view::View;
+use crate::report::{EntryResult, History, ServeStatus, Status};
+
+/// The type of what is answered.
+pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Writes a family after the other.
+struct Writer(Registry);
+
+impl Writer {
+    /// Values by label, as gauges.
+    fn gauges<V: Into<f64>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        values: impl IntoIterator<Item = (Labels, V)>,
+    ) {
+        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        for (labels, value) in values {
+            family.get_or_create(&labels).set(value.into());
+        }
+        match unit {
+            Some(unit) => self.0.register_with_unit(name, help, unit, family),
+            None => self.0.register(name, help, family),
+        }
+    }
+
+    /// One value.
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.0.register(name, help, single(value));
+    }
+
+    /// A time, when there is one.
+    fn time(&mut self, name: &str, help: &str, time: Option<Timestamp>) {
+        if let Some(time) = time {
+            self.0.register_with_unit(name, help, Unit::Seconds, single(seconds(time)));
+        }
+    }
+}
+
+fn single(value: f64) -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::<f64, AtomicU64>::default();
+    gauge.set(value);
+    gauge
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has no other numbers, and 2^53 is far away"
+)]
+fn number(count: impl TryInto<u64>) -> f64 {
+    count.try_into().unwrap_or(u64::MAX) as f64
+}
+
+fn yes(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+/// All metrics.
+pub(super) fn write(shared: &Shared, view: &View, now: Timestamp) -> String {
+    let mut writer = Writer(Registry::with_prefix("tagwall"));
+    let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    writer.gauges("build_info", "The program", None, [(build, 1.0)]);
+    if let Some(status) = &view.status {
+        of_status(&mut writer, status);
+    }
+    if let Some(history) = &view.history {
+        of_history(&mut writer, history);
+    }
+    of_serving(&mut writer, &shared.status(view, now));
+    of_requests(&mut writer, shared);
+    let mut whole = String::new();
+    // Writing into memory does not fail; if it did, half a document must not be taken for a whole one.
+    if text::encode_registry(&mut whole, &writer.0).is_err() {
+        whole.clear();
+    }
+    whole.push_str(&process::metrics());
+    whole.push_str("# EOF\n");
+    whole
+}
+
+fn of_status(writer: &mut Writer, status: &Status) {
+    let cloud = |cloud: crate::snapshot::Cloud| ("cloud", cloud.name().to_owned());
+    if let Some(generation) = status.generation {
+        writer.gauge("generation", "Number of the generation in force", number(generation));
+    }
+    writer.time(
+        "generation_created_timestamp",
+        "When the generation in force was made",
+        status.created,
+    );
+    writer.gauge(
+        "interrupted",
+        "Whether a publication is under way or was interrupted",
+        yes(status.interrupted),
+    );
+    writer.gauge(
+        "pinned",
+        "Whether a rollback keeps a generation in force",
+        yes(status.pin.is_some()),
+    );
+    writer.gauge("paused", "Whether an operator paused all changes", yes(status.pause.is_some()));
+    let dates = status.publications.iter().filter_map(|publication| {
+        let date: jiff::civil::Date = publication.date.as_deref()?.parse().ok()?;
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some((vec![cloud(publication.cloud)], seconds(midnight)))
+    });
+    writer.gauges(
+        "publication_date_timestamp",
+        "The date of the publication in force",
+        Some(Unit::Seconds),
+        dates,
+    );
+    let changes = status
+        .publications
+        .iter()
+        .map(|publication| (vec![cloud(publication.cloud)], number(publication.change_number)));
+    writer.gauges(
+        "publication_change_number",
+        "The change number of the publication in force",
+        None,
+        changes,
+    );
+    of_feeds(writer, status);
+    of_groups(writer, status);
+    let targets = status.targets.iter().map(|target| {
+        let labels = vec![("target", target.name.to_string()), ("dialect", target.dialect.clone())];
+        (labels, yes(target.applied))
+    });
+    writer.gauges("target_applied", "Whether this host's kernel uses the target", None, targets);
+    let drift = status
+        .targets
+        .iter()
+        .filter(|target| target.applied)
+        .map(|target| (vec![("target", target.name.to_string())], yes(target.drift.is_some())));
+    writer.gauges(
+        "target_drifted",
+        "Whether the kernel differs from what is in force",
+        None,
+        drift,
+    );
+    if let Some(agent) = &status.agent {
+        writer.time("agent_start_timestamp", "Since when the agent runs", Some(agent.since));
+        writer.time(
+            "configuration_loaded_timestamp",
+            "When the configuration in use was loaded",
+            Some(agent.config_loaded),
+        );
+        writer.gauge(
+            "configuration_refused",
+            "Whether the last reload was refused",
+            yes(agent.config_refused.is_some()),
+        );
+        writer.gauge(
+            "changes_closed",
+            "Whether a freeze or a window keeps changes from being applied",
+            yes(agent.closed.is_some()),
+        );
+        writer.gauge(
+            "change_waiting",
+            "Whether a change waits for a window, for resume or for an approval",
+            yes(agent.waiting.is_some()),
+        );
+        writer.gauge("failing", "Whether what was tried last failed", yes(agent.failed.is_some()));
+    }
+}
+
+fn of_feeds(writer: &mut Writer, status: &Status) {
+    let labels = |feed: &crate::report::FeedStatus| {
+        vec![("feed", feed.name.to_string()), ("cloud", feed.cloud.name().to_owned())]
+    };
+    let times = |of: fn(&crate::report::FeedStatus) -> Option<Timestamp>| {
+        status.feeds.iter().filter_map(move |feed| Some((labels(feed), seconds(of(feed)?))))
+    };
+    let unit = || Some(Unit::Seconds);
+    writer.gauges(
+        "feed_look_timestamp",
+        "When the feed was asked last",
+        unit(),
+        times(|feed| feed.looked),
+    );
+    writer.gauges(
+        "feed_success_timestamp",
+        "When the feed last answered well",
+        unit(),
+        times(|feed| feed.answered),
+    );
+    writer.gauges(
+        "feed_next_look_timestamp",
+        "When the feed is asked next",
+        unit(),
+        times(|feed| feed.next),
+    );
+    let failures = status.feeds.iter().map(|feed| (labels(feed), f64::from(feed.failures)));
+    writer.gauges(
+        "feed_consecutive_failures",
+        "Looks that failed since the last that did not",
+        None,
+        failures,
+    );
+    let found = status
+        .feeds
+        .iter()
+        .filter_map(|feed| Some((labels(feed), number(feed.found.as_ref()?.change_number))));
+    writer.gauges(
+        "feed_change_number",
+        "The change number that the feed brought last",
+        None,
+        found,
+    );
+}
+
+fn of_groups(writer: &mut Writer, status: &Status) {
+    let prefixes = status.groups.iter().flat_map(|group| {
+        [("ipv4", group.v4_prefixes), ("ipv6", group.v6_prefixes)].map(|(family, count)| {
+            (vec![("group", group.name.to_string()), ("family", family.to_owned())], number(count))
+        })
+    });
+    writer.gauges("group_prefixes", "Aggregated prefixes of an address group", None, prefixes);
+    let addresses = status
+        .groups
+        .iter()
+        .map(|group| (vec![("group", group.name.to_string())], number(group.v4_addresses)));
+    writer.gauges("group_ipv4_addresses", "IPv4 addresses of an address group", None, addresses);
+    let hosts = status
+        .groups
+        .iter()
+        .filter(|group| group.hosts > 0)
+        .map(|group| (vec![("group", group.name.to_string())], number(group.hosts)));
+    writer.gauges("group_hostnames", "Hostnames that belong to an address group", None, hosts);
+}
+
+fn of_history(writer: &mut Writer, history: &History) {
+    let results = [
+        ("recorded", EntryResult::Recorded),
+        ("failed", EntryResult::Failed),
+        ("interrupted", EntryResult::Interrupted),
+    ];
+    let counts = results.map(|(name, result)| {
+        let count = history.generations.iter().filter(|entry| entry.result == result).count();
+        (vec![("result", name.to_owned())], number(count))
+    });
+    writer.gauges(
+        "recent_generations",
+        "How the newest generations ended (those that the page shows)",
+        None,
+        counts,
+    );
+}
+
+fn of_serving(writer: &mut Writer, serve: &ServeStatus) {
+    let labels = |list: &crate::report::ListStatus| {
+        vec![("target", list.target.to_string()), ("list", list.file.clone())]
+    };
+    let entries = serve.lists.iter().flat_map(|list| {
+        [("ipv4", list.v4), ("ipv6", list.v6)].map(|(family, count)| {
+            let mut labels = labels(list);
+            labels.push(("family", family.to_owned()));
+            (labels, number(count))
+        })
+    });
+    writer.gauges("list_entries", "Entries of a list", None, entries);
+    let sizes = serve.lists.iter().map(|list| (labels(list), number(list.bytes)));
+    writer.gauges("list_size", "Size of a list", Some(Unit::Bytes), sizes);
+    let changed = serve.lists.iter().map(|list| (labels(list), seconds(list.modified)));
+    writer.gauges(
+        "list_changed_timestamp",
+        "Since when a list is as it is",
+        Some(Unit::Seconds),
+        changed,
+    );
+    let capacity =
+        serve.lists.iter().filter_map(|list| Some((labels(list), number(list.capacity?))));
+    writer.gauges(
+        "list_capacity_entries",
+        "Entries that the device takes, in this list or in all of the target",
+        None,
+        capacity,
+    );
+    let used = serve.lists.iter().filter_map(|list| {
+        Some((labels(list), number(list.counted?) / number(list.capacity?).max(1.0)))
+    });
+    writer.gauges("list_capacity_used_ratio", "Share of that capacity that is used", None, used);
+    let client = |client: &crate::report::ClientStatus| {
+        vec![
+            ("client", client.address.clone()),
+            ("user", client.user.clone().unwrap_or_default()),
+            ("list", client.list.clone()),
+        ]
+    };
+    let fetched = serve.clients.iter().map(|fetch| (client(fetch), seconds(fetch.at)));
+    writer.gauges(
+        "client_fetch_timestamp",
+        "When a client fetched a list last",
+        Some(Unit::Seconds),
+        fetched,
+    );
+    let current = serve.clients.iter().map(|fetch| (client(fetch), yes(fetch.current)));
+    writer.gauges("client_current", "Whether a client has the list as it is now", None, current);
+    writer.gauge(
+        "serve_faults",
+        "Places that are not listened at and files that are not in service",
+        number(serve.faults.len()),
+    );
+    writer.time(
+        "serve_certificate_expiry_timestamp",
+        "When the certificate in service ends",
+        serve.certificate_ends,
+    );
+}
+
+fn of_requests(writer: &mut Writer, shared: &Shared) {
+    let counters = &shared.counters;
+    let registry = &mut writer.0;
+    registry.register("http_requests", "Requests that were answered", counters.requests.clone());
+    registry.register_with_unit(
+        "http_request_duration",
+        "Time until an answer began",
+        Unit::Seconds,
+        counters.seconds.clone(),
+    );
+    registry.register_with_unit(
+        "http_response",
+        "Bytes of answers, without their heads",
+        Unit::Bytes,
+        counters.bytes.clone(),
+    );
+    registry.register(
+        "http_connections_accepted",
+        "Connections that were taken in",
+        counters.connections.clone(),
+    );
+    registry.register(
+        "http_connections_refused",
+        "Connections that came to nothing",
+        counters.refused.clone(),
+    );
+    registry.register(
+        "http_panics",
+        "Connections that ended in a fault of the program",
+        counters.panics.clone(),
+    );
+    let open = single(number(shared.connections()));
+    registry.register("http_connections", "Connections that are open", open);
+}
