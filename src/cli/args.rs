@@ -13,6 +13,7 @@ use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
+use super::resolve::ResolveArgs;
 use super::restore::RestoreArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
@@ -90,6 +91,8 @@ pub enum Command {
     Render(RenderArgs),
     /// Say where a flow is decided: of a profile, an address or a hostname
     Explain(ExplainArgs),
+    /// Resolve hostnames now, and show what would be used
+    Resolve(ResolveArgs),
     /// List the service tags of a publication
     Tags(TagsArgs),
     /// Say what is in force, and whether the kernel has it

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::guard::Belief;
+use crate::names::{Book, BookError};
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
@@ -37,6 +38,9 @@ pub enum OperateError {
     /// The memory cannot be used, or a publication is older than the one in use.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What was answered of hostnames cannot be read.
+    #[error("cannot use the stored answers of hostnames: {0}")]
+    Names(#[from] BookError),
     /// A rollback keeps a generation in force.
     #[error("generation {} is pinned by a rollback since {}; `tagwall resume` first", .0.generation, .0.since)]
     Pinned(Pin),
@@ -51,6 +55,7 @@ pub struct Operator {
     publisher: Publisher,
     memory: Memory,
     belief: Belief,
+    names: Book,
 }
 
 /// What `resume` ended.
@@ -68,7 +73,8 @@ impl Operator {
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
-        Ok(Self { publisher, memory, belief: Belief::default() })
+        let names = Book::load(dir)?;
+        Ok(Self { publisher, memory, belief: Belief::default(), names })
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -84,6 +90,16 @@ impl Operator {
     /// What is believed.
     pub fn belief(&self) -> &Belief {
         &self.belief
+    }
+
+    /// What was answered of hostnames.
+    pub fn names(&self) -> &Book {
+        &self.names
+    }
+
+    /// Takes up what was answered of hostnames: the next offer uses it, and keeps it with its generation.
+    pub fn learn(&mut self, names: Book) {
+        self.names = names;
     }
 
     /// The generations, and the folder.
@@ -139,4 +155,9 @@ impl Operator {
 /// The memory as a file that changes together with a generation.
 fn companion(memory: &Memory) -> Result<Companion, StateError> {
     Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
+}
+
+/// What was answered of hostnames, as a file that changes together with a generation.
+fn answers(names: &Book) -> Result<Companion, BookError> {
+    Ok(Companion { name: Book::FILE, bytes: names.write()? })
 }

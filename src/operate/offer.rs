@@ -2,13 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator, companion};
+use super::{OperateError, Operator, answers, companion};
 use crate::config::{Config, Name};
 use crate::guard::Offers;
 use crate::pipeline::{self, Inputs};
 use crate::publish::{Published, Request, Restored, Retention};
 use crate::render::Templates;
-use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
 
 /// What is offered, and under which configuration.
@@ -63,7 +62,9 @@ impl Operator {
                 (None, Err(older)) => return Err(older.into()),
             }
         }
-        let hosts = HostAddresses::new();
+        let mut names = self.names.clone();
+        names.keep(config, now);
+        let hosts = names.addresses(now);
         let inputs = Inputs {
             config,
             templates,
@@ -85,6 +86,9 @@ impl Operator {
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, believed, reason, now)?;
         request.companions.push(companion(&memory)?);
+        if names.entries().next().is_some() {
+            request.companions.push(answers(&names)?);
+        }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;

@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::NameStatus;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
 use super::{AgentStatus, FeedStatus, GroupStatus, ReportError, ServeStatus};
 use crate::config::Name;
@@ -60,6 +61,9 @@ pub struct Status {
     /// The address groups in force, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupStatus>,
+    /// The hostnames that are resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameStatus>,
     /// The server; none when nothing is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve: Option<ServeStatus>,
@@ -147,6 +151,7 @@ impl Status {
             agent: None,
             feeds: Vec::new(),
             groups: Vec::new(),
+            names: Vec::new(),
             serve: None,
         }
     }
@@ -224,6 +229,9 @@ impl Status {
         }
         for feed in &self.feeds {
             text.push_str(&feed.text(self.at));
+        }
+        for name in &self.names {
+            text.push_str(&name.text(self.at));
         }
         if let Some(serve) = &self.serve {
             text.push_str(&serve.text(self.at));
