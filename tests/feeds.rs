@@ -1,7 +1,17 @@
 //! Feeds against a fake Microsoft that does everything a server can do wrong.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "to panic is how a test fails"
+)]
+#![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
 mod common;
+#[path = "feeds/directory.rs"]
+mod directory;
+#[path = "feeds/discovery.rs"]
+mod discovery;
 
 use std::path::Path;
 use std::time::Duration;
@@ -42,18 +52,23 @@ fn edition(number: u64) -> Vec<u8> {
 async fn found(source: &mut Source) -> Found {
     match source.look().await {
         Ok(Look::Found(found)) => *found,
-        other => panic!("{other:?}"),
+        Ok(Look::Unchanged) => panic!("nothing was found"),
+        Err(error) => panic!("{error}"),
     }
 }
 
 async fn unchanged(source: &mut Source) {
-    assert!(matches!(source.look().await, Ok(Look::Unchanged)));
+    match source.look().await {
+        Ok(Look::Unchanged) => {}
+        Ok(Look::Found(found)) => panic!("found {}", found.publication.source),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 async fn error(source: &mut Source) -> FeedError {
     match source.look().await {
         Err(error) => error,
-        other => panic!("{other:?}"),
+        Ok(_) => panic!("that went well"),
     }
 }
 

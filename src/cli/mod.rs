@@ -15,6 +15,7 @@ mod man;
 mod printer;
 mod publish;
 mod render;
+mod replay;
 mod resolve;
 mod restore;
 mod status;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
         Command::Resolve(args) => resolve::run(&cli, args, &printer),
+        Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),

@@ -63,6 +63,34 @@ pub enum FeedError {
         /// What it has instead.
         detail: String,
     },
+    /// There is no token. Nothing of the answer is shown but Azure's own code.
+    #[error("no token from {url}: {reason}")]
+    Token {
+        /// Where it was asked for.
+        url: String,
+        /// Azure's code, and what it means.
+        reason: String,
+        /// Whether asking again can help.
+        transient: bool,
+        /// How long the server asks us to wait.
+        pause: Option<Duration>,
+    },
+    /// Azure Arc's challenge is not one that may be answered.
+    #[error("the challenge of {url} is not answered: {reason}")]
+    Challenge {
+        /// Who challenged.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The pages of an answer do not make one document.
+    #[error("the answer of {url} is refused: {reason}")]
+    Pages {
+        /// Where it came from.
+        url: String,
+        /// Why.
+        reason: String,
+    },
     /// The feed's settings do not go together with its cloud.
     #[error("{0}")]
     Unusable(String),
@@ -105,6 +133,7 @@ impl FeedError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Web(error) => error.retry_after(),
+            Self::Token { pause, .. } => *pause,
             _ => None,
         }
     }
@@ -113,14 +142,17 @@ impl FeedError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Web(error) => error.is_transient(),
+            Self::Token { transient, .. } => *transient,
             // A page or file may be half-way through its publication; a folder may be mounted in a moment.
             Self::Read { .. }
             | Self::Refused { .. }
             | Self::NoLink { .. }
+            | Self::Pages { .. }
             | Self::Folder { .. }
             | Self::Empty { .. } => true,
             Self::WrongCloud { .. }
             | Self::Secret { .. }
+            | Self::Challenge { .. }
             | Self::Unusable(_)
             | Self::LeadsOut { .. } => false,
         }

@@ -7,6 +7,7 @@
 //! the business of the agent, of [`state`](crate::state) and of the guard.
 
 mod directory;
+mod discovery;
 mod download;
 mod error;
 mod http;

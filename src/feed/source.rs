@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::directory::{Folder, Watch};
+use super::discovery::Api;
 use super::download::Page;
 use super::http::Fixed;
 use super::{FeedError, parse};
-use crate::config::{Config, Feed, FeedKind, Name};
+use crate::config::{AppSecret, Config, Discovery, Feed, FeedKind, Identity, Name};
 use crate::snapshot::{Cloud, Policy, Publication, Seen};
 use crate::web;
 
@@ -61,6 +63,7 @@ pub(super) struct Terms {
 enum Way {
     Download(Page),
     Http(Fixed),
+    Discovery(Box<Api>),
     Directory(Folder),
 }
 
@@ -87,7 +90,9 @@ impl Source {
             FeedKind::Download(download) => Way::Download(Page::new(download, connection, &terms)?),
             FeedKind::Http(http) => Way::Http(Fixed::new(http, connection, config)),
             FeedKind::Directory(directory) => Way::Directory(Folder::new(directory, config)),
-            FeedKind::Discovery(_) => return Err(FeedError::Unusable("discovery".to_owned())),
+            FeedKind::Discovery(discovery) => {
+                Way::Discovery(Box::new(Api::new(discovery, connection, config, &terms)?))
+            }
         };
         Ok(Self { name: name.clone(), terms, way, seen: None })
     }
@@ -117,6 +122,7 @@ impl Source {
         let step = match &mut self.way {
             Way::Download(page) => page.look(&self.terms, self.seen.as_ref()).await?,
             Way::Http(fixed) => fixed.look(&self.terms, self.seen.as_ref()).await?,
+            Way::Discovery(api) => api.look(&self.terms, self.seen.as_ref()).await?,
             Way::Directory(folder) => folder.look(&self.terms, self.seen.as_ref()).await?,
         };
         match step {
@@ -136,7 +142,7 @@ impl Source {
     pub fn watch(&self) -> Option<Watch> {
         match &self.way {
             Way::Directory(folder) => Some(folder.watch()),
-            Way::Download(_) | Way::Http(_) => None,
+            Way::Download(_) | Way::Http(_) | Way::Discovery(_) => None,
         }
     }
 }
@@ -144,7 +150,21 @@ impl Source {
 /// The credentials of a feed that are known to end, the first to end first. Reads certificates: call it now and then.
 pub fn endings(feed: &Feed, config: &Config) -> Result<Vec<Ending>, FeedError> {
     let mut found = Vec::new();
-    if let Some(path) = feed.connection.located(config).certificate_file {
+    let mut certificates = Vec::new();
+    certificates.extend(feed.connection.located(config).certificate_file);
+    for identity in feed.discovery.iter().flat_map(Discovery::identities) {
+        match identity {
+            Identity::Certificate(app) => certificates.push(config.beside(&app.certificate_file)),
+            Identity::Secret(AppSecret { expires: Some(day), client_id, .. }) => {
+                let what = format!("client secret of application {client_id}");
+                found.extend(
+                    day.to_zoned(TimeZone::UTC).ok().map(|at| Ending { what, at: at.timestamp() }),
+                );
+            }
+            Identity::Secret(_) | Identity::Machine(_) | Identity::Arc(_) => {}
+        }
+    }
+    for path in certificates {
         let end = web::certificate_end(&path)?;
         found.push(Ending { what: format!("certificate {}", end.path.display()), at: end.at });
     }

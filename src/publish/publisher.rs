@@ -232,8 +232,7 @@ impl Publisher {
         if let Err(error) = self.store.record(&outcome) {
             return Err(self.take_back(error.into(), &transition, journal, now));
         }
-        self.store.settle(number)?;
-        Journal::clear(self.store.dir())?;
+        self.tidy_up(number);
         Ok(if partly { Published::Partly(number) } else { Published::Generation(number) })
     }
 
@@ -275,8 +274,7 @@ impl Publisher {
         corrected.clean_up(&self.store);
         notes.append(&mut corrected.notes);
         self.store.record(&Outcome::recorded(number, now, journal.behind, notes))?;
-        self.store.settle(number)?;
-        Journal::clear(self.store.dir())?;
+        self.tidy_up(number);
         Ok(Published::Partly(number))
     }
 
@@ -321,6 +319,17 @@ impl Publisher {
     pub(super) fn abandon(&self, number: u64) {
         let _ = self.store.discard(number);
         let _ = Journal::clear(self.store.dir());
+    }
+
+    /// After the record: companions come to the state folder, and the journal goes. The generation is in force whether or not
+    /// this succeeds; where it does not, the next start does it.
+    fn tidy_up(&self, number: u64) {
+        let tidied = self.store.settle(number).and_then(|()| Journal::clear(self.store.dir()));
+        if let Err(error) = tidied {
+            let note =
+                format!("the state folder could not be tidied up, the next start will: {error}");
+            let _ = self.note(number, note);
+        }
     }
 
     /// Adds a note to an outcome.

@@ -319,6 +319,7 @@ fn status(shared: &Shared, view: &View, now: Timestamp) -> Response<Payload> {
 /// Whether lists are there and devices can come for them.
 fn ready(active: &Active, view: &View, now: Timestamp) -> Response<Payload> {
     let mut reasons = active.credentials.faults();
+    reasons.extend(view.faults.iter().cloned());
     if view.lists.is_none() {
         reasons.push("there is no generation yet".to_owned());
     }

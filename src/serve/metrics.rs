@@ -160,6 +160,12 @@ fn of_status(writer: &mut Writer, status: &Status) {
         None,
         drift,
     );
+    let behind = status
+        .targets
+        .iter()
+        .map(|target| (vec![("target", target.name.to_string())], yes(target.behind.is_some())));
+    let help = "Whether an isolated target keeps the files of an earlier generation";
+    writer.gauges("target_behind", help, None, behind);
     if let Some(agent) = &status.agent {
         writer.time("agent_start_timestamp", "Since when the agent runs", Some(agent.since));
         writer.time(

@@ -305,10 +305,14 @@ fn notices(status: Option<&Status>, serve: &ServeStatus, now: Timestamp) -> Vec<
                 say(Level::Warn, format!("Feed {} failed {times}: {error}.", feed.name));
             }
         }
+        for target in status.targets.iter().filter(|target| target.behind.is_some()) {
+            let name = &target.name;
+            say(Level::Bad, format!("Target {name}: it keeps the files of an earlier generation."));
+        }
         for target in status.targets.iter().filter(|target| target.drift.is_some()) {
             say(
                 Level::Bad,
-                format!("Target {}: the kernel differs from what is in force.", target.name),
+                format!("Target {}: what is there differs from what is in force.", target.name),
             );
         }
     }
@@ -438,10 +442,13 @@ impl Client {
 
 impl Target {
     fn of(target: &TargetStatus) -> Self {
-        let (level, state) = match (&target.drift, target.applied) {
+        let (level, state) = match (&target.drift, &target.behind) {
             (Some(drift), _) => (Level::Bad, format!("differs: {drift}")),
-            (None, true) => (Level::Good, "in the kernel".to_owned()),
-            (None, false) => (Level::Good, "files only".to_owned()),
+            (None, Some(behind)) => {
+                (Level::Bad, format!("keeps the files that it had: {}", behind.message))
+            }
+            (None, None) if target.applied => (Level::Good, "in the kernel".to_owned()),
+            (None, None) => (Level::Good, "files only".to_owned()),
         };
         Self {
             name: target.name.to_string(),

@@ -219,7 +219,7 @@ impl Shared {
         };
         ServeStatus {
             places,
-            faults: self.faults(),
+            faults: self.faults().into_iter().chain(view.faults.iter().cloned()).collect(),
             certificate_ends: certificate.map(|certificate| certificate.ends),
             certificate_warning: certificate.is_some_and(|certificate| certificate.warn),
             lists: view.lists.as_ref().map(|lists| lists.status()).unwrap_or_default(),

@@ -30,6 +30,8 @@ pub struct View {
     pub publications: BTreeMap<Cloud, Arc<Document>>,
     /// What the guard believes of each cloud, in the form of a publication.
     pub believed: BTreeMap<Cloud, Arc<Document>>,
+    /// What cannot be served as it should.
+    pub faults: Vec<String>,
 }
 
 /// A document of a cloud.
@@ -41,6 +43,8 @@ pub struct Document {
     pub name: String,
     /// Since when it is the newest.
     pub modified: Timestamp,
+    /// The digest of the publication that it stands for.
+    pub of: Digest,
 }
 
 /// The lists of one generation.

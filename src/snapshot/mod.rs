@@ -22,6 +22,7 @@ mod publication;
 mod scalars;
 mod seen;
 mod tag;
+mod write;
 
 pub use cloud::Cloud;
 pub use content::TagContent;

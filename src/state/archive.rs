@@ -165,6 +165,11 @@ impl Archive {
         Ok(Some((bytes, entry)))
     }
 
+    /// Where the document of an entry stands. It is replaced by others and never changed in place.
+    pub fn document(&self, entry: &Entry) -> PathBuf {
+        self.document_path(entry.cloud, entry.bytes)
+    }
+
     fn write(&self, entry: &Entry) -> Result<(), StateError> {
         let path = self.entry_path(entry.cloud);
         let mut text = serde_json::to_vec_pretty(entry).map_err(|error| StateError::Malformed {

@@ -24,7 +24,7 @@ use crate::config::{Connection, Proxy, WebHost, shown};
 
 pub use error::WebError;
 pub use resolver::SystemResolver;
-pub use tls::{CertificateEnd, certificate_end, client_settings};
+pub use tls::{CertificateEnd, certificate_end, certificates, client_settings, private_key};
 
 /// Longest chain of redirects that is followed.
 const MOST_REDIRECTS: usize = 5;

@@ -60,7 +60,7 @@ fn roots(connection: &Connection) -> Result<RootCertStore, WebError> {
 }
 
 /// The certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, WebError> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, WebError> {
     let what = format!("read the certificates in {}", path.display());
     let bytes = files::read_bounded(path, MAX_BYTES).map_err(|error| setup(&what, &error))?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
@@ -73,7 +73,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, WebError> {
     Ok(found)
 }
 
-fn private_key(file: &SecretFile) -> Result<PrivateKeyDer<'static>, WebError> {
+/// The private key of a PEM file.
+pub fn private_key(file: &SecretFile) -> Result<PrivateKeyDer<'static>, WebError> {
     let what = "read the private key";
     let secret = file.load().map_err(|error| setup(what, &error))?;
     PrivateKeyDer::from_pem_slice(secret.expose().as_bytes()).map_err(|error| setup(what, &error))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use tagwall::serve::{Content, Document, View};
-use tagwall::snapshot::Cloud;
+use tagwall::snapshot::{Cloud, Digest};
 
 use crate::support::*;
 
@@ -128,6 +128,7 @@ fn documents_come_from_the_file_that_was_there() {
             content: Arc::new(content),
             name: "ServiceTags_Public_20250908.json".to_owned(),
             modified: Timestamp::now(),
+            of: Digest::of(b""),
         })
     };
     let mut view = View::default();

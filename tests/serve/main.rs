@@ -4,6 +4,7 @@
 
 mod access;
 mod attacks;
+mod gather;
 mod lists;
 mod metrics;
 mod page;

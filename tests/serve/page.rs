@@ -93,6 +93,8 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         files: 3,
         installed: Vec::new(),
         drift: None,
+        foreign: None,
+        behind: None,
     };
     status.targets = vec![target("edge", "panos", false), target("local", "nftables", true)];
     let feed = |text: &str, error: Option<&str>| FeedStatus {

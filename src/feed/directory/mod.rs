@@ -33,6 +33,15 @@ pub(super) struct Folder {
     poll: Duration,
     /// What is known of the files that were read, by name.
     known: Arc<Mutex<BTreeMap<OsString, Known>>>,
+    /// The newest that was found: when it goes away, an older one that is left is no news.
+    newest: Option<Edition>,
+}
+
+/// What the order of publications goes by.
+#[derive(Debug, Clone, Copy)]
+struct Edition {
+    date: Option<Date>,
+    number: u64,
 }
 
 /// A file that was read while it stood still.
@@ -55,8 +64,7 @@ enum Made {
 
 /// The best publication so far of one look through the folder.
 struct Best {
-    date: Option<Date>,
-    number: u64,
+    edition: Edition,
     bytes: Digest,
     /// Only of a file that was read in this look.
     fresh: Option<(Publication, Vec<u8>)>,
@@ -69,6 +77,7 @@ impl Folder {
             settle: directory.settle.duration(),
             poll: directory.poll.duration(),
             known: Arc::default(),
+            newest: None,
         }
     }
 
@@ -91,7 +100,12 @@ impl Folder {
         }
         candidates.retain(|candidate| candidate.restless(self.settle).is_none());
         let (folder, terms, seen) = (self.clone(), terms.clone(), seen.cloned());
-        in_background(move || folder.choose(candidates, &terms, seen.as_ref())).await
+        let step = in_background(move || folder.choose(candidates, &terms, seen.as_ref())).await?;
+        if let Step::New(found) = &step {
+            let number = found.publication.snapshot.change_number();
+            self.newest = Some(Edition { date: found.publication.date, number });
+        }
+        Ok(step)
     }
 
     async fn candidates(&self) -> Result<Vec<Candidate>, FeedError> {
@@ -114,12 +128,12 @@ impl Folder {
         let mut trouble = None;
         for candidate in &candidates {
             let date = candidate.date();
-            if date.is_some() && best.as_ref().is_some_and(|best| best.date.is_some()) {
+            if date.is_some() && best.as_ref().is_some_and(|best| best.edition.date.is_some()) {
                 continue; // an older date
             }
             match self.consider(candidate, terms, &mut known) {
                 Ok(Some(found)) => {
-                    if best.as_ref().is_none_or(|best| found.is_newer_than(best)) {
+                    if best.as_ref().is_none_or(|best| found.edition.is_newer_than(&best.edition)) {
                         best = Some(found);
                     }
                 }
@@ -128,18 +142,20 @@ impl Folder {
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        let is_news = |best: &Best| seen.is_none_or(|seen| seen.bytes != best.bytes);
+        let none = best.is_none();
         match best {
-            Some(Best { bytes, fresh: Some((publication, contents)), .. })
-                if seen.is_none_or(|seen| seen.bytes != bytes) =>
+            Some(Best { bytes, edition, fresh: Some((publication, contents)) })
+                if seen.is_none_or(|seen| seen.bytes != bytes)
+                    && !self.newest.is_some_and(|newest| newest.is_newer_than(&edition)) =>
             {
                 let seen = Seen::of(&contents);
                 Ok(Step::New(Box::new(Found { publication, bytes: contents, seen })))
             }
-            // The newest file went away, and an older one that was passed over before is left: no news.
-            Some(best) if trouble.is_none() || is_news(&best) => Ok(Step::Same(None)),
-            None if trouble.is_none() && seen.is_some() => Ok(Step::Same(None)),
-            _ => Err(trouble.unwrap_or_else(|| FeedError::Empty { path: self.path.clone() })),
+            _ => match trouble {
+                Some(error) => Err(error),
+                None if none && seen.is_none() => Err(FeedError::Empty { path: self.path.clone() }),
+                None => Ok(Step::Same(None)),
+            },
         }
     }
 
@@ -157,7 +173,8 @@ impl Folder {
         {
             match made {
                 Made::Publication { number, bytes } => {
-                    return Ok(Some(Best { date, number: *number, bytes: *bytes, fresh: None }));
+                    let edition = Edition { date, number: *number };
+                    return Ok(Some(Best { edition, bytes: *bytes, fresh: None }));
                 }
                 Made::OtherCloud => return Ok(None),
                 Made::Refused => {} // read again, for the reason
@@ -182,7 +199,8 @@ impl Folder {
                 let number = publication.snapshot.change_number();
                 let bytes = Digest::of(&contents);
                 remember(Made::Publication { number, bytes });
-                Ok(Some(Best { date, number, bytes, fresh: Some((publication, contents)) }))
+                let edition = Edition { date, number };
+                Ok(Some(Best { edition, bytes, fresh: Some((publication, contents)) }))
             }
             Err(FeedError::WrongCloud { .. }) => {
                 remember(Made::OtherCloud);
@@ -196,7 +214,7 @@ impl Folder {
     }
 }
 
-impl Best {
+impl Edition {
     /// By date where both have one, else by number.
     fn is_newer_than(&self, other: &Self) -> bool {
         match (self.date, other.date) {
