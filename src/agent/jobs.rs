@@ -14,7 +14,6 @@ use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::Restored;
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
-use crate::selection::HostAddresses;
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archived, StateError};
 
@@ -174,7 +173,6 @@ fn publish(
         config,
         templates,
         offers,
-        hosts: &HostAddresses::new(),
         rebaseline: None,
         wish,
         reason: &reason.join(", "),

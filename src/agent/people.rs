@@ -15,7 +15,6 @@ use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said}
 use crate::feed;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::report::History;
-use crate::selection::HostAddresses;
 use crate::snapshot::{Cloud, Seen};
 
 /// A person who waits for feeds to have looked, and for what comes of it.
@@ -268,7 +267,6 @@ fn render(
         config,
         templates,
         offers: &offers,
-        hosts: &HostAddresses::new(),
         rebaseline,
         wish: Wish::OfPerson,
         reason: "render",

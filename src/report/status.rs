@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::NameStatus;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
 use super::{
     AgentStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus, ReportError, ServeStatus,
@@ -68,6 +69,9 @@ pub struct Status {
     /// Who is told, as the running agent sees it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receivers: Vec<ReceiverStatus>,
+    /// The hostnames that are resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameStatus>,
     /// The server; none when nothing is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve: Option<ServeStatus>,
@@ -157,6 +161,7 @@ impl Status {
             groups: Vec::new(),
             holds: Vec::new(),
             receivers: Vec::new(),
+            names: Vec::new(),
             serve: None,
         }
     }
@@ -240,6 +245,9 @@ impl Status {
         }
         for receiver in &self.receivers {
             text.push_str(&receiver.text(self.at));
+        }
+        for name in &self.names {
+            text.push_str(&name.text(self.at));
         }
         if let Some(serve) = &self.serve {
             text.push_str(&serve.text(self.at));
