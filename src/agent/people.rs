@@ -60,6 +60,8 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        holds: now.holds,
+                        receivers: now.receivers,
                         ..base
                     })),
                     Err(error) => failed(&error),
