@@ -13,6 +13,7 @@ use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
+use super::replay::ReplayArgs;
 use super::restore::RestoreArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
@@ -104,6 +105,8 @@ pub enum Command {
     Pause(PauseArgs),
     /// Follow the publications again after a rollback or a pause
     Resume,
+    /// Judge past publications one after another: what would have been applied, held and why
+    Replay(ReplayArgs),
     /// Compare two publications by tag
     Diff(DiffArgs),
     /// List, show and export the built-in templates

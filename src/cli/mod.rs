@@ -15,6 +15,7 @@ mod man;
 mod printer;
 mod publish;
 mod render;
+mod replay;
 mod restore;
 mod status;
 mod summary;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),

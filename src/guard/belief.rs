@@ -125,6 +125,13 @@ impl Belief {
         hash.finish()
     }
 
+    /// When time alone will change what is believed: a range closes, or a hold is due. What is overdue waits for a publication.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let closings = self.grace().map(|(_, grace)| grace.until);
+        let dues = self.holds.iter().filter_map(|hold| hold.due).filter(|due| *due > now);
+        closings.chain(dues).min()
+    }
+
     /// Forgets everything about a cloud: the next publication is judged as the first one.
     pub fn forget(&mut self, cloud: Cloud) {
         self.publications.remove(&cloud);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::hold::{HoldId, Kind, Verdict};
+use super::hold::{HoldId, Kind};
 use crate::os::printable::grouped;
 use crate::snapshot::{Cloud, Digest, TagName};
 
@@ -55,17 +55,6 @@ pub enum Event {
         hold: HoldId,
         /// Its cloud.
         cloud: Cloud,
-    },
-    /// A person's decision took effect.
-    Decided {
-        /// The hold.
-        hold: HoldId,
-        /// Its cloud.
-        cloud: Cloud,
-        /// What was decided.
-        verdict: Verdict,
-        /// By whom.
-        who: String,
     },
     /// A hold was released by itself.
     Released {
@@ -139,13 +128,6 @@ impl fmt::Display for Event {
                     formatter,
                     "hold {hold} of cloud {cloud} lapsed: it is published no more in this form"
                 )
-            }
-            Self::Decided { hold, cloud, verdict, who } => {
-                let verdict = match verdict {
-                    Verdict::Approve => "approved",
-                    Verdict::Reject => "rejected",
-                };
-                write!(formatter, "hold {hold} of cloud {cloud} {verdict} by {who}")
             }
             Self::Released { hold, cloud, kind, addresses } => write!(
                 formatter,

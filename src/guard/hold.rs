@@ -367,6 +367,11 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Whether it concerns this group.
+    pub fn concerns(&self, group: &Name) -> bool {
+        self.groups.iter().any(|held| held.name == *group)
+    }
+
     /// The causes in words.
     pub fn why(&self) -> String {
         self.causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -5,10 +5,18 @@
 //! belief; nothing outside the bounds is ever believed, whatever is approved. Does not fetch, publish or notify.
 
 mod belief;
+mod compose;
 mod decide;
 mod document;
 mod event;
+mod floors;
+mod ground;
 mod hold;
+mod holds;
+mod judge;
+mod neighbourhoods;
+mod plausible;
+mod scope;
 mod words;
 
 use std::collections::BTreeMap;
@@ -21,8 +29,7 @@ pub use document::BeliefError;
 pub use event::Event;
 pub use hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen, Verdict, addresses};
 
-use self::belief::Believed;
-use crate::config::Config;
+use crate::config::{Config, Name};
 use crate::intent::Intent;
 use crate::snapshot::{Cloud, Publication};
 
@@ -45,36 +52,22 @@ pub struct Judgement {
     pub belief: Belief,
     /// What changed in what is believed, held and decided, in order.
     pub events: Vec<Event>,
+    /// Groups of which nothing is believed because all of it is held: there are no rules without an approval.
+    pub withheld: Vec<Name>,
     /// When time alone will change it: a grace that ends, a hold that is due. None: never.
     pub next: Option<Timestamp>,
 }
 
 /// Judges what was published against what is believed.
 pub fn judge(
-    _config: &Config,
-    _intent: &Intent,
+    config: &Config,
+    intent: &Intent,
     belief: &Belief,
     offers: &Offers,
     now: Timestamp,
 ) -> Judgement {
-    let mut belief = belief.clone();
-    for (cloud, offer) in offers {
-        let publication = &offer.publication;
-        let standing = Standing {
-            date: publication.date,
-            change_number: publication.snapshot.change_number(),
-            digest: publication.digest(),
-            source: publication.source.clone(),
-            since: now,
-        };
-        let believed = Believed {
-            standing,
-            grace: Vec::new(),
-            judged: BTreeMap::new(),
-            blocks: BTreeMap::new(),
-        };
-        belief.clouds.insert(*cloud, believed);
-        belief.publications.insert(*cloud, publication.clone());
-    }
-    Judgement { belief, events: Vec::new(), next: None }
+    let (mut belief, mut events, mut withheld) = (belief.clone(), Vec::new(), Vec::new());
+    judge::Court { config, intent, offers, now }.sit(&mut belief, &mut events, &mut withheld);
+    let next = belief.next(now);
+    Judgement { belief, events, withheld, next }
 }

@@ -6,9 +6,11 @@
 
 mod kind;
 mod offer;
+mod replay;
 
 pub use kind::{Kind, config_error};
 pub use offer::{Offered, Offering, offers};
+pub use replay::{HeldLine, Outcome, Replay, Replayed, Size};
 
 use std::path::Path;
 

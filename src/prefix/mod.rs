@@ -5,7 +5,7 @@
 //!
 //! Promises that a set has exactly one representation: two sets of the same addresses are equal,
 //! hash alike and print alike, however they came about. Nothing here widens: every operation is
-//! exact. Does not read files, know tags, or fit a set into a firewall's limits.
+//! exact, save [`fit`], which says what it adds. Does not read files or know tags.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub mod fit;
 pub mod parse;
 mod ranges;
 pub mod special;

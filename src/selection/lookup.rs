@@ -58,7 +58,14 @@ pub fn tag_in_region<'s>(
     let in_region = |tag: &&ServiceTag| {
         tag.name().suffix().is_some() && tag.region().eq_ignore_ascii_case(canonical)
     };
-    if let Some(tag) = snapshot.tags().iter().filter(of_service).find(in_region) {
+    // Several tags of a service may claim one region: the one that is named after it comes first.
+    let namesake = |tag: &&ServiceTag| {
+        tag.name().suffix().is_some_and(|suffix| {
+            suffix.eq_ignore_ascii_case(region.as_str()) || suffix.eq_ignore_ascii_case(canonical)
+        })
+    };
+    let there = || snapshot.tags().iter().filter(of_service).filter(in_region);
+    if let Some(tag) = there().find(namesake).or_else(|| there().next()) {
         return Ok(tag);
     }
     if !snapshot.tags().iter().any(|tag| of_service(&tag)) {
@@ -143,6 +150,20 @@ mod tests {
             tag_by_name(&snapshot, &name).unwrap().name().as_str(),
             "AzureCloud.centralfrance"
         );
+    }
+
+    #[test]
+    fn of_several_tags_in_a_region_the_one_named_after_it_is_taken() {
+        let document = example();
+        let claims = |name: &str| {
+            let tag = document.tag("Storage.WestEurope").unwrap();
+            let name = TagName::new(name).unwrap();
+            crate::snapshot::TagContent { name, ..document.content(tag) }
+        };
+        let tags = [claims("Storage.WestEuropeStage"), claims("Storage.WestEurope")];
+        let both = Snapshot::of_tags(document.cloud(), 1, tags).unwrap();
+        let found = tag_in_region(&both, "Storage", &"westeurope".parse().unwrap()).unwrap();
+        assert_eq!(found.name().as_str(), "Storage.WestEurope");
     }
 
     #[test]

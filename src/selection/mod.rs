@@ -5,6 +5,7 @@
 //! prefixes, less what is excluded. Does not judge whether a publication is to be believed.
 
 mod lookup;
+mod parts;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use crate::prefix::PrefixSet;
 use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
 
 pub use lookup::{matches_pattern, region_of, tag_by_name, tag_in_region};
+pub use parts::{Parts, excluded_prefixes, parts, peer};
 
 /// The publications in use, one for each cloud.
 pub type Publications = BTreeMap<Cloud, Publication>;
