@@ -14,11 +14,11 @@ pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, Render
     for group in job.groups() {
         let whole = match settings.layout {
             ListLayout::Together => {
-                vec![(group.name.to_string(), [&*group.v4, &*group.v6].concat())]
+                vec![(group.name.clone(), [&*group.v4, &*group.v6].concat())]
             }
             ListLayout::Apart => vec![
-                (format!("{}-v4", group.name), group.v4.to_string()),
-                (format!("{}-v6", group.name), group.v6.to_string()),
+                (format!("{}-v4", group.name), group.v4.clone()),
+                (format!("{}-v6", group.name), group.v6.clone()),
             ],
         };
         let pieces = whole.into_iter().flat_map(|(name, text)| match settings.parts {
