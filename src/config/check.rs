@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
         found.push(diagnostic);
     }
     check_feeds(config, &mut found);
+    check_notify(config, &mut found);
     check_guard(config, &mut found);
     check_agent(config, &mut found);
     check_serve(config, &mut found);
@@ -81,6 +82,18 @@ fn check_agent(config: &Config, found: &mut Vec<Diagnostic>) {
     }
     for (name, _) in agent.calendar.freezes.iter().filter(|(_, freeze)| freeze.is_backwards()) {
         found.push(Diagnostic::new(format!("agent.calendar.freezes.{name} ends before it begins")));
+    }
+}
+
+fn check_notify(config: &Config, found: &mut Vec<Diagnostic>) {
+    for (name, receiver) in &config.notify {
+        let before = found.len();
+        receiver.get_ref().check(name, found);
+        for diagnostic in &mut found[before..] {
+            if diagnostic.span.is_none() {
+                diagnostic.span = Some(receiver.span());
+            }
+        }
     }
 }
 

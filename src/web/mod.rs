@@ -23,6 +23,7 @@ use url::Url;
 use crate::config::{Connection, Proxy, WebHost, shown};
 
 pub use error::WebError;
+pub(crate) use error::chain;
 pub use resolver::SystemResolver;
 pub use tls::{CertificateEnd, certificate_end, certificates, client_settings, private_key};
 
@@ -171,7 +172,7 @@ impl Client {
     fn build(builder: reqwest::ClientBuilder, connection: &Connection) -> Result<Self, WebError> {
         let inner = builder.build().map_err(|error| WebError::Setup {
             what: "make a client".to_owned(),
-            reason: error::chain(&error.without_url()),
+            reason: chain(&error.without_url()),
         })?;
         Ok(Self { inner, timeout: connection.timeout.duration() })
     }
@@ -232,9 +233,8 @@ fn proxy(url: &Url, connection: &Connection) -> Result<reqwest::Proxy, WebError>
         .map_err(|error| WebError::Setup { what: what(), reason: error.without_url().to_string() })?
         .no_proxy(reqwest::NoProxy::from_env());
     let Some(file) = &connection.proxy_credentials_file else { return Ok(proxy) };
-    let secret = file
-        .load()
-        .map_err(|error| WebError::Setup { what: what(), reason: error::chain(&error) })?;
+    let secret =
+        file.load().map_err(|error| WebError::Setup { what: what(), reason: chain(&error) })?;
     match secret.expose().split_once(':') {
         Some((user, password)) => Ok(proxy.basic_auth(user, password)),
         None => Err(WebError::Setup {

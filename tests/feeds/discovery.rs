@@ -148,10 +148,7 @@ async fn pages_that_do_not_belong_together_are_refused() {
     assert!(changed.is_transient());
     for body in ["<html>", "{}", "{\"changeNumber\":1}"] {
         fake.on(&tags_path(), Reply::ok(body));
-        assert!(
-            matches!(error(&mut with_secret(&fake)).await, FeedError::Refused { .. }),
-            "{body}"
-        );
+        assert!(matches!(error(&mut with_secret(&fake)).await, FeedError::Pages { .. }), "{body}");
     }
 }
 
