@@ -1,5 +1,5 @@
 //! What a person sees who wrote something wrong: the source line with a caret, what is allowed, the nearest name.
-#![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
 use std::path::Path;
 
@@ -97,4 +97,50 @@ fn a_file_that_is_no_text_or_not_there_is_named() {
     std::io::Write::write_all(&mut file, b"cloud = \"\xff\"").unwrap();
     let error = Config::load(file.path()).unwrap_err().render(false);
     assert!(error.contains("not UTF-8 text (first bad byte at offset 9)"), "{error}");
+}
+
+/// The TOML blocks of a page, together.
+fn blocks(page: &str) -> String {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn what_the_pages_on_feeds_and_notifications_show_is_valid() {
+    for page in [include_str!("../docs/feeds.md"), include_str!("../docs/notifications.md")] {
+        let text = blocks(page);
+        assert!(text.len() > 300, "{text}");
+        if let Err(error) = Config::parse(Path::new("page.toml"), text) {
+            panic!("{}", error.render(false));
+        }
+    }
+}
+
+#[test]
+fn feeds_and_receivers_that_cannot_work_are_told_with_the_way_out() {
+    let http = "[feeds.f.http]\nurl = \"https://a.example/\"\n";
+    for (text, expected) in [
+        ("[feeds.f]\n".to_owned(), "feeds.f has no kind"),
+        (format!("[feeds.f.download]\n{http}"), "two kinds, download and http"),
+        (http.replace("https", "http"), "is not encrypted"),
+        (http.replace("a.example", "u:SECRET@a.example"), "holds no user name or password"),
+        (format!("{http}user = \"me\"\n"), "`user` and `password-file` belong together"),
+        (format!("{http}[feeds.f.connection]\nca-file-only = true\n"), "there is no `ca-file`"),
+        (format!("{http}[feeds.f.connection]\ncertificate-file = \"x\"\n"), "belong together"),
+        ("[feeds.f]\ninterval = \"1m\"\n[feeds.f.download]\n".to_owned(), "every 5m at most"),
+        ("[feeds.f]\ncloud = \"example\"\n[feeds.f.download]\n".to_owned(), "Microsoft publishes no cloud example"),
+        ("[notify.n]\n".to_owned(), "notify.n has no way to tell"),
+        ("[notify.n.command]\nrun = [\"sh\"]\n".to_owned(), "absolute path"),
+        (
+            "[notify.n.mail]\nserver = \"m.example\"\nencryption = \"none\"\nfrom = \"a@b.example\"\nto = [\"a@b.example\"]\n"
+                .to_owned(),
+            "unencrypted mail to another host",
+        ),
+        ("[notify.n]\nagain-after = [\"3d\", \"1d\"]\n[notify.n.syslog]\n".to_owned(), "does not rise"),
+    ] {
+        let shown = shown(&text);
+        assert!(shown.contains(expected), "{text}\n{shown}");
+        // A password that was written into the file is shown by nobody's message; the line itself is the user's own.
+        let message = Config::parse(Path::new("x.toml"), text).unwrap_err().to_string();
+        assert!(!message.contains("SECRET"), "{message}");
+    }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
+use super::control::FetchArgs;
 use super::diff::DiffArgs;
 use super::explain::ExplainArgs;
 use super::generator::GeneratorArgs;
@@ -15,6 +16,7 @@ use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
 use super::restore::RestoreArgs;
+use super::run::RunArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
 use super::templates::TemplatesArgs;
@@ -75,6 +77,7 @@ Examples:
   tagwall render --dry-run --feed FILE.json       what would change?
   tagwall render --feed FILE.json --out ./out     write the files, touch nothing else
   tagwall render --feed FILE.json                 publish a generation, and apply it
+  tagwall run                                     follow the feeds, as a service
   tagwall status --verify                         what is in force, and does the kernel have it?
 
 Exit codes: 0 done or same, 1 differs, 2 command line, 3 configuration, 4 publication refused,
@@ -93,6 +96,12 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the service tags of a publication
     Tags(TagsArgs),
+    /// Follow the feeds and keep the rules true, until a signal ends it
+    Run(RunArgs),
+    /// Let the running agent look at its feeds now
+    Fetch(FetchArgs),
+    /// Let the running agent take its configuration and templates anew
+    Reload,
     /// Say what is in force, and whether the kernel has it
     Status(StatusArgs),
     /// List the generations with what changed

@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod completions;
+mod control;
 mod diff;
 mod exit;
 mod explain;
@@ -17,6 +18,7 @@ mod publish;
 mod render;
 mod replay;
 mod restore;
+mod run;
 mod status;
 mod summary;
 mod tags;
@@ -31,6 +33,7 @@ use clap::Parser as _;
 
 use self::args::Command;
 use self::printer::Printer;
+use crate::agent::AgentError;
 use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
@@ -53,6 +56,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&cli, args, &printer),
         Command::Tags(args) => tags::run(&cli, args, &printer),
         Command::Explain(args) => explain::run(&cli, args, &printer),
+        Command::Run(args) => run::run(&cli, args),
+        Command::Fetch(args) => control::fetch(&cli, args, &printer),
+        Command::Reload => control::reload(&cli, &printer),
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
@@ -92,6 +98,16 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         if cause.is::<UsageError>() {
             return Some(Exit::Usage);
         }
+        if let Some(told) = cause.downcast_ref::<control::Told>() {
+            return Some(told.kind.into());
+        }
+        // These only pass on what happened, and the chain of causes does not show it.
+        let cause: &(dyn std::error::Error + 'static) = match cause.downcast_ref() {
+            Some(AgentError::Config(error)) => error,
+            Some(AgentError::Render(error)) => error,
+            Some(AgentError::Operate(error)) => error,
+            _ => cause,
+        };
         Kind::of_cause(cause).map(Exit::from)
     };
     error.chain().find_map(exit).unwrap_or(Exit::System)

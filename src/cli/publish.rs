@@ -7,13 +7,15 @@ use serde::Serialize;
 
 use super::args::RenderArgs;
 use super::printer::Printer;
-use super::{Cli, Exit, UsageError};
+use super::render::publications;
+use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
-use crate::operate::{self, Offering, Operator};
+use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
+use crate::feed;
+use crate::operate::{self, Offering, Operator, Wish};
 use crate::os::accounts;
-use crate::publish::Published;
 use crate::render::Templates;
-use crate::selection::Publications;
+use crate::selection::HostAddresses;
 
 /// Options of `pause`.
 #[derive(Debug, Args)]
@@ -43,21 +45,19 @@ pub struct RollbackArgs {
 
 /// What became of a publication, as JSON.
 #[derive(Serialize)]
-struct Report {
+struct Report<'r> {
     format: &'static str,
     /// `published`, `unchanged` or `rolled-back`.
-    result: &'static str,
+    result: &'r str,
     generation: Option<u64>,
     pinned: bool,
 }
 
-/// Publishes in the state folder: files and, where configured, this host's kernel.
+/// Publishes in the state folder: files and, where configured, this host's kernel. A running agent does it in our place.
 pub(super) fn publish(
     cli: &Cli,
     args: &RenderArgs,
     config: &Config,
-    publications: Publications,
-    templates: &Templates,
     printer: &Printer,
 ) -> anyhow::Result<Exit> {
     if !args.target.is_empty() {
@@ -65,107 +65,139 @@ pub(super) fn publish(
             "--target goes with --out, --dry-run or --stdout: a generation holds all targets";
         return Err(UsageError(message.to_owned()).into());
     }
+    let operation = match Client::find(&cli.state_dir) {
+        Some(agent) => render_by(&agent, args, config)?,
+        None => render_here(cli, args, config, printer)?,
+    };
+    let changed = [PUBLISHED, PUBLISHED_PARTLY].contains(&operation.result.as_str());
+    report(&operation, args.json, printer)?;
+    Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
+}
+
+/// Gives the documents to the agent.
+fn render_by(agent: &Client, args: &RenderArgs, config: &Config) -> anyhow::Result<Operation> {
+    let mut documents = Vec::new();
+    for path in &args.feed {
+        let bytes = feed::bytes_of(path, &config.policy())?;
+        documents.push((path.display().to_string(), bytes));
+    }
+    let request = Request::Render {
+        configuration: config.digest().to_string(),
+        documents: documents.iter().map(|(name, bytes)| Document::of(name, bytes)).collect(),
+        rebaseline: args.rebaseline.clone(),
+    };
+    let bytes: Vec<&[u8]> = documents.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    match control::ask(agent, &request, &bytes)? {
+        Answer::Done(operation) => Ok(operation),
+        other => Err(control::unexpected(&other)),
+    }
+}
+
+/// Works on the state folder itself.
+fn render_here(
+    cli: &Cli,
+    args: &RenderArgs,
+    config: &Config,
+    printer: &Printer,
+) -> anyhow::Result<Operation> {
+    let publications = publications(config, &args.feed, printer)?;
+    let templates = Templates::load(config)?;
     let now = now();
     let mut operator = open(cli, "tagwall render", printer)?;
-    let offers = operate::offers(publications.into_values(), now);
     let offered = operator.offer(&Offering {
         config,
-        templates,
-        offers: &offers,
+        templates: &templates,
+        offers: &operate::offers(publications.into_values(), now),
+        hosts: &HostAddresses::new(),
         rebaseline: args.rebaseline.as_deref(),
+        wish: Wish::OfPerson,
         reason: "render",
         now,
     })?;
     operator.close();
-    for (target, warning) in &offered.warnings {
-        printer.warning(&format!("target {target}: {warning}"));
-    }
-    for restored in &offered.restored {
-        printer.warning(&restored.to_string());
-    }
-    let (result, generation) = match offered.published {
-        Published::Unchanged(number) => ("unchanged", number),
-        Published::Generation(number) => ("published", Some(number)),
-        Published::Partly(number) => ("published-partly", Some(number)),
-    };
-    let report = Report { format: "tagwall-publish/1", result, generation, pinned: false };
-    if args.json {
-        printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
-    } else {
-        let text = match (offered.published, generation) {
-            (Published::Generation(number), _) => format!("generation {number} is in force\n"),
-            (Published::Partly(number), _) => {
-                format!("generation {number} is in force, but for isolated targets that failed\n")
-            }
-            (_, Some(number)) => {
-                format!("generation {number} is in force already: nothing was changed\n")
-            }
-            (_, None) => "nothing is in force\n".to_owned(),
-        };
-        printer.out(&text)?;
-    }
-    let changed = !matches!(offered.published, Published::Unchanged(_));
-    Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
+    Ok(Operation::of(&offered))
 }
 
 /// Brings an earlier generation back and pins it.
 pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let mut operator = open(cli, "tagwall rollback", printer)?;
-    let generation = operator.rollback(args.generation, now())?;
-    operator.close();
-    if args.json {
-        let report = Report {
-            format: "tagwall-publish/1",
-            result: "rolled-back",
-            generation: Some(generation),
-            pinned: true,
-        };
-        printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+    let operation = if let Some(agent) = Client::find(&cli.state_dir) {
+        match control::ask(&agent, &Request::Rollback { generation: args.generation }, &[])? {
+            Answer::Done(operation) => operation,
+            other => return Err(control::unexpected(&other)),
+        }
     } else {
-        printer.out(&format!(
-            "generation {generation} is in force and pinned until `tagwall resume`\n"
-        ))?;
-    }
+        let mut operator = open(cli, "tagwall rollback", printer)?;
+        let generation = operator.rollback(args.generation, now())?;
+        operator.close();
+        Operation::rolled_back(generation)
+    };
+    report(&operation, args.json, printer)?;
     Ok(Exit::Ok)
 }
 
 /// Stops everything until `resume`.
 pub(super) fn pause(cli: &Cli, args: &PauseArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(agent) = Client::find(&cli.state_dir) {
+        return control::say(&agent, &Request::Pause { reason: args.reason.clone() }, printer);
+    }
     let mut operator = open(cli, "tagwall pause", printer)?;
-    operator.pause(&args.reason, &myself(), now())?;
+    let by = accounts::describe(rustix::process::getuid().as_raw());
+    operator.pause(&args.reason, &by, now())?;
     operator.close();
-    printer.out("paused: nothing is published until `tagwall resume`\n")?;
+    printer.out(operate::PAUSED)?;
     Ok(Exit::Ok)
 }
 
 /// Ends a pause, and the pin of a rollback.
 pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(agent) = Client::find(&cli.state_dir) {
+        return control::say(&agent, &Request::Resume, printer);
+    }
     let mut operator = open(cli, "tagwall resume", printer)?;
     let resumed = operator.resume()?;
     operator.close();
-    let mut text = String::new();
-    if let Some(pause) = &resumed.pause {
-        text.push_str(&format!("the pause of {} ({}) is over\n", pause.since, pause.reason));
-    }
-    if let Some(pin) = &resumed.pin {
-        text.push_str(&format!("generation {} is pinned no longer\n", pin.generation));
-    }
-    if text.is_empty() {
-        text.push_str("nothing is paused or pinned\n");
-    }
-    printer.out(&text)?;
+    printer.out(&resumed.text())?;
     Ok(Exit::Ok)
+}
+
+/// Says what an operation did, as JSON or in words.
+fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Result<()> {
+    for warning in &operation.warnings {
+        printer.warning(warning);
+    }
+    if json {
+        let report = Report {
+            format: "tagwall-publish/1",
+            result: &operation.result,
+            generation: operation.generation,
+            pinned: operation.pinned,
+        };
+        printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        return Ok(());
+    }
+    let text = match (operation.generation, operation.pinned) {
+        (None, _) => "nothing is in force\n".to_owned(),
+        (Some(number), true) => {
+            format!("generation {number} is in force and pinned until `tagwall resume`\n")
+        }
+        (Some(number), false) if operation.result == PUBLISHED => {
+            format!("generation {number} is in force\n")
+        }
+        (Some(number), false) if operation.result == PUBLISHED_PARTLY => {
+            format!("generation {number} is in force, but for isolated targets that failed\n")
+        }
+        (Some(number), false) => {
+            format!("generation {number} is in force already: nothing was changed\n")
+        }
+    };
+    printer.out(&text)?;
+    Ok(())
 }
 
 /// The time to the second: finer says nothing to a reader.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
-/// Who asks, for the records.
-fn myself() -> String {
-    accounts::describe(rustix::process::getuid().as_raw())
 }
 
 /// Opens the state folder, and says what was mended.

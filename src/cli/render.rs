@@ -25,11 +25,11 @@ const MAX_OLD_BYTES: u64 = 256 << 20;
 pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let config = Config::load(&cli.config)?;
     check_targets(&config, args)?;
+    if args.out.is_none() && !args.dry_run && !args.stdout {
+        return publish::publish(cli, args, &config, printer);
+    }
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
-    if args.out.is_none() && !args.dry_run && !args.stdout {
-        return publish::publish(cli, args, &config, publications, &templates, printer);
-    }
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
     let wanted: Vec<Name> = args.target.iter().map(|wanted| wanted.target.clone()).collect();
     let plan = std::thread::scope(|scope| {

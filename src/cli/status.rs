@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::Printer;
-use super::{Cli, Exit};
+use super::{Cli, Exit, control};
+use crate::control::{Answer, Client, Request};
 use crate::report::{History, Status};
 
 /// Options of `status`.
@@ -31,7 +32,13 @@ pub struct HistoryArgs {
 }
 
 pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let status = Status::read(&cli.state_dir, args.verify, Timestamp::now())?;
+    let status = match Client::find(&cli.state_dir) {
+        Some(agent) => match control::ask(&agent, &Request::Status { verify: args.verify }, &[])? {
+            Answer::Status(status) => *status,
+            other => return Err(control::unexpected(&other)),
+        },
+        None => Status::read(&cli.state_dir, args.verify, Timestamp::now())?,
+    };
     print(args.json, &status, Status::text, printer)?;
     Ok(if status.differs() { Exit::Differs } else { Exit::Ok })
 }

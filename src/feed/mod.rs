@@ -39,6 +39,21 @@ pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError>
     taken(snapshot, origin)
 }
 
+/// The bytes of a publication that somebody else will read; from standard input when the path is `-`.
+pub fn bytes_of(path: &Path, policy: &Policy) -> Result<Vec<u8>, FeedError> {
+    let bytes = if path == Path::new("-") {
+        files::read_stream_bounded(std::io::stdin().lock(), policy.max_bytes, "standard input")
+    } else {
+        files::read_bounded(path, policy.max_bytes)
+    };
+    bytes.map_err(|source| FeedError::Read { path: path.to_owned(), source })
+}
+
+/// Reads a publication that somebody has handed over.
+pub fn from_bytes(bytes: &[u8], policy: &Policy, origin: String) -> Result<Publication, FeedError> {
+    parse(bytes, policy, origin)
+}
+
 /// The embedded publication of documentation ranges.
 pub fn example(policy: &Policy) -> Result<Publication, FeedError> {
     parse(EXAMPLE_DOCUMENT.as_bytes(), policy, "embedded example".to_owned())

@@ -9,19 +9,20 @@ mod offer;
 mod replay;
 
 pub use kind::{Kind, config_error};
-pub use offer::{Offered, Offering, offers};
+pub use offer::{Offered, Offering, Until, Waiting, Wish, offers};
 pub use replay::{HeldLine, Outcome, Replay, Replayed, Size};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::guard::Belief;
+use crate::guard::{Belief, BeliefError};
+use crate::os::files::{self, FileError};
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
-use crate::state::{Memory, Pause, Pin, StateError};
+use crate::state::{Archive, Memory, Pause, Pin, StateError};
 
 /// Why an operation was not done.
 #[derive(Debug, Error)]
@@ -39,6 +40,17 @@ pub enum OperateError {
     /// The memory cannot be used, or a publication is older than the one in use.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What is believed cannot be read or written.
+    #[error("{path} cannot be used: {source}", path = path.display())]
+    Belief {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BeliefError,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A rollback keeps a generation in force.
     #[error("generation {} is pinned by a rollback since {}; `tagwall resume` first", .0.generation, .0.since)]
     Pinned(Pin),
@@ -47,10 +59,19 @@ pub enum OperateError {
     Paused(Pause),
 }
 
+/// What is believed, in the state folder.
+const BELIEF: &str = "belief.json";
+/// Largest belief read, in bytes.
+const MAX_BELIEF: u64 = 256 << 20;
+
+/// What `pause` answers.
+pub const PAUSED: &str = "paused: nothing is published until `tagwall resume`\n";
+
 /// The one who may change a state folder: holds its lock.
 #[derive(Debug)]
 pub struct Operator {
     publisher: Publisher,
+    archive: Archive,
     memory: Memory,
     belief: Belief,
 }
@@ -64,13 +85,31 @@ pub struct Resumed {
     pub pause: Option<Pause>,
 }
 
+impl Resumed {
+    /// What `resume` answers.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(pause) = &self.pause {
+            text.push_str(&format!("the pause of {} ({}) is over\n", pause.since, pause.reason));
+        }
+        if let Some(pin) = &self.pin {
+            text.push_str(&format!("generation {} is pinned no longer\n", pin.generation));
+        }
+        if text.is_empty() {
+            text.push_str("nothing is paused or pinned\n");
+        }
+        text
+    }
+}
+
 impl Operator {
     /// Takes the lock of a state folder (made when it is missing), mends what an interrupted publication left, and reads
     /// what is remembered.
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
-        Ok(Self { publisher, memory, belief: Belief::default() })
+        let belief = read_belief(&dir.join(BELIEF))?;
+        Ok(Self { publisher, archive: Archive::new(dir), memory, belief })
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -86,6 +125,11 @@ impl Operator {
     /// What is believed.
     pub fn belief(&self) -> &Belief {
         &self.belief
+    }
+
+    /// The newest good document of each cloud.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// The generations, and the folder.
@@ -136,6 +180,24 @@ impl Operator {
         self.memory = memory;
         Ok(())
     }
+}
+
+/// What is believed; nothing yet where there is no file.
+fn read_belief(path: &Path) -> Result<Belief, OperateError> {
+    match files::read_bounded(path, MAX_BELIEF) {
+        Ok(bytes) => Belief::read(&bytes)
+            .map_err(|source| OperateError::Belief { path: path.to_owned(), source }),
+        Err(error) if error.is_not_found() => Ok(Belief::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is believed as a file that changes together with a generation.
+fn believed(belief: &Belief) -> Result<Companion, OperateError> {
+    let bytes = belief
+        .write()
+        .map_err(|source| OperateError::Belief { path: PathBuf::from(BELIEF), source })?;
+    Ok(Companion { name: BELIEF, bytes })
 }
 
 /// The memory as a file that changes together with a generation.

@@ -2,14 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator, companion};
-use crate::config::{Config, Name};
-use crate::guard::Offers;
+use super::{OperateError, Operator, believed, companion};
+use crate::config::{Closed, Config, Name, Urgent};
+use crate::guard::{Belief, Offers};
 use crate::pipeline::{self, Inputs};
-use crate::publish::{Published, Request, Restored, Retention};
+use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
+use crate::ruleset::{Difference, RuleSet};
 use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
+use crate::state::Memory;
 
 /// What is offered, and under which configuration.
 #[derive(Debug)]
@@ -20,19 +22,41 @@ pub struct Offering<'o> {
     pub templates: &'o Templates,
     /// The newest publication of each cloud.
     pub offers: &'o Offers,
+    /// The addresses by which hostnames are known.
+    pub hosts: &'o HostAddresses,
     /// Why older publications are taken as a new beginning; none: they are refused.
     pub rebaseline: Option<&'o str>,
+    /// Who wants it.
+    pub wish: Wish,
     /// Why it is done, as the manifest says it.
     pub reason: &'o str,
     /// When.
     pub now: Timestamp,
 }
 
+/// Who wants something to be published.
+#[derive(Debug, Clone)]
+pub enum Wish {
+    /// A person, now: a pause or a pin is told as an error.
+    OfPerson,
+    /// The agent, by itself: a pause, a pin or the calendar make a change wait.
+    OfAgent {
+        /// Why the calendar lets nothing through; none: it does.
+        closed: Option<Closed>,
+        /// What is let through all the same.
+        urgent: Urgent,
+    },
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub struct Offered {
-    /// Whether a new generation is in force.
-    pub published: Published,
+    /// Whether a new generation is in force; none: the change waits.
+    pub published: Option<Published>,
+    /// The change that waits.
+    pub waiting: Option<Waiting>,
+    /// What changed, when a new generation is in force.
+    pub summary: ChangeSummary,
     /// What was said about artifacts while rendering.
     pub warnings: Vec<(Name, String)>,
     /// What was not as it had been published, and what was done about it.
@@ -41,35 +65,37 @@ pub struct Offered {
     pub next: Option<Timestamp>,
 }
 
+/// A change that may not be published yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What it waits for.
+    pub until: Until,
+    /// What it would change.
+    pub summary: ChangeSummary,
+}
+
+/// What a change waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Until {
+    /// `resume`: everything is paused, or a generation is pinned.
+    Resumed,
+    /// The calendar.
+    Open(Closed),
+}
+
 impl Operator {
-    /// Judges what is offered, and brings what is believed of it in force: all targets, or nothing.
+    /// Judges what is offered, and brings what is believed of it in force: all targets, or nothing. A change that waits is
+    /// not remembered either: it is judged anew when it may be published.
     pub fn offer(&mut self, offering: &Offering<'_>) -> Result<Offered, OperateError> {
-        let &Offering { config, templates, offers, rebaseline, now, .. } = offering;
-        if let Some(pause) = &self.memory.pause {
-            return Err(OperateError::Paused(pause.clone()));
-        }
-        if let Some(pin) = &self.memory.pin {
-            return Err(OperateError::Pinned(pin.clone()));
-        }
-        let mut memory = self.memory.clone();
-        let mut reason = offering.reason.to_owned();
-        for publication in offers.values().map(|offer| &offer.publication) {
-            match (rebaseline, memory.judge(publication)) {
-                (_, Ok(())) => memory.take(publication, now),
-                (Some(why), Err(_)) => {
-                    memory.rebaseline(publication, why, now);
-                    reason = format!("rebaseline: {why}");
-                }
-                (None, Err(older)) => return Err(older.into()),
-            }
-        }
-        let hosts = HostAddresses::new();
+        let &Offering { config, templates, offers, now, .. } = offering;
+        let until = self.obstacle(&offering.wish)?;
+        let (memory, belief, reason) = self.take(offering)?;
         let inputs = Inputs {
             config,
             templates,
-            belief: &self.belief,
+            belief: &belief,
             offers,
-            hosts: &hosts,
+            hosts: offering.hosts,
             previous: None,
             now,
         };
@@ -81,20 +107,97 @@ impl Operator {
                 artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
             })
             .collect();
-        let believed = judgement.belief.publications();
+        let publications = judgement.belief.publications();
         let mut request =
-            Request::of(config, plan.rule_set, plan.artifacts, believed, reason, now)?;
-        request.companions.push(companion(&memory)?);
+            Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.companions = vec![companion(&memory)?, believed(&judgement.belief)?];
+        let mut offered = Offered {
+            published: None,
+            waiting: None,
+            summary: ChangeSummary::default(),
+            warnings,
+            restored: Vec::new(),
+            next: judgement.next,
+        };
+        if !self.publisher.is_in_force(&request)? {
+            let before = self.rules_in_force()?;
+            offered.summary = ChangeSummary::of(&before, &request.rule_set);
+            if let Some(until) = until
+                && !self.is_let_through(&offering.wish, &before, &request.rule_set)
+            {
+                offered.waiting = Some(Waiting { until, summary: offered.summary.clone() });
+                return Ok(offered);
+            }
+        }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
         // The rules are the same, but somebody may have flushed them.
-        let restored = match published {
-            Published::Unchanged(_) => self.restore()?,
-            Published::Generation(_) | Published::Partly(_) => Vec::new(),
-        };
-        Ok(Offered { published, warnings, restored, next: judgement.next })
+        if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
+            offered.restored = self.restore()?;
+        }
+        offered.published = Some(published);
+        Ok(offered)
     }
+
+    /// What a change would have to wait for; an error where a person wants it.
+    fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
+        match wish {
+            Wish::OfPerson => match (&self.memory.pause, &self.memory.pin) {
+                (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
+                (None, Some(pin)) => Err(OperateError::Pinned(pin.clone())),
+                (None, None) => Ok(None),
+            },
+            Wish::OfAgent { .. } if self.memory.pause.is_some() || self.memory.pin.is_some() => {
+                Ok(Some(Until::Resumed))
+            }
+            Wish::OfAgent { closed, .. } => Ok(closed.clone().map(Until::Open)),
+        }
+    }
+
+    /// Whether the calendar lets a change through although it is closed.
+    fn is_let_through(&self, wish: &Wish, before: &RuleSet, after: &RuleSet) -> bool {
+        matches!(wish, Wish::OfAgent { urgent: Urgent::Additions, .. })
+            && self.memory.pause.is_none()
+            && self.memory.pin.is_none()
+            && only_adds_addresses(&Difference::between(before, after))
+    }
+
+    /// Refuses what is older than what is in use, or takes it as a new beginning; what is remembered then, and why.
+    fn take(&self, offering: &Offering<'_>) -> Result<(Memory, Belief, String), OperateError> {
+        let mut memory = self.memory.clone();
+        let mut belief = self.belief.clone();
+        let mut reason = offering.reason.to_owned();
+        for publication in offering.offers.values().map(|offer| &offer.publication) {
+            match (offering.rebaseline, memory.judge(publication)) {
+                (_, Ok(())) => memory.take(publication, offering.now),
+                (Some(why), Err(_)) => {
+                    memory.rebaseline(publication, why, offering.now);
+                    belief.forget(publication.snapshot.cloud());
+                    reason = format!("rebaseline: {why}");
+                }
+                (None, Err(older)) => return Err(older.into()),
+            }
+        }
+        Ok((memory, belief, reason))
+    }
+
+    /// The rules in force; none before the first generation.
+    fn rules_in_force(&self) -> Result<RuleSet, OperateError> {
+        let store = self.publisher.store();
+        let rules = store.current()?.map(|number| store.rule_set(number)).transpose()?;
+        Ok(rules.unwrap_or_default())
+    }
+}
+
+/// Whether all that changes is that groups which are there get more addresses.
+fn only_adds_addresses(difference: &Difference) -> bool {
+    let Difference { groups, rules_added, rules_removed, rules_changed, routes_removed, .. } =
+        difference;
+    [rules_added, rules_removed, rules_changed, routes_removed].iter().all(|names| names.is_empty())
+        && groups.iter().all(|group| {
+            group.whole.is_none() && group.space.removed.is_empty() && group.hosts_removed == 0
+        })
 }
 
 /// Offers of publications that were fetched just now.

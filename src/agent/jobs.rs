@@ -1,0 +1,233 @@
+//! What is done on the worker's thread: each job a plain function of the operator and what it was given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::gather::Cause;
+use super::{clock, tell};
+use crate::config::{Config, ConfigError, Name};
+use crate::feed::{self, FeedError, Found};
+use crate::guard::{Offer, Offers};
+use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
+use crate::publish::Restored;
+use crate::render::{RenderError, Templates};
+use crate::report::{ReportError, Status};
+use crate::selection::HostAddresses;
+use crate::snapshot::{Cloud, Publication, Seen};
+use crate::state::{Archived, StateError};
+
+/// What is to be worked at.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) config: Arc<Config>,
+    pub(super) templates: Arc<Templates>,
+    pub(super) causes: BTreeSet<Cause>,
+    /// What feeds brought, by cloud.
+    pub(super) found: BTreeMap<Cloud, Found>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Worked {
+    pub(super) causes: BTreeSet<Cause>,
+    pub(super) result: Result<Offered, NotWorked>,
+    /// Publications that were older than those in use, and why that is so.
+    pub(super) older: Vec<(Publication, StateError)>,
+    /// The publications that were judged.
+    pub(super) judged: Vec<Publication>,
+    pub(super) took: Duration,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotWorked {
+    /// There is no publication yet.
+    #[error("there is no publication of cloud {0} yet")]
+    Nothing(Cloud),
+    /// What is built in cannot be read.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The operation was refused or failed.
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+}
+
+impl NotWorked {
+    /// Its kind, which decides whether trying again can help.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self)
+    }
+}
+
+/// Judges and publishes what has come together.
+pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
+    let began = Instant::now();
+    let Order { config, templates, causes, found } = order;
+    let now = clock::now();
+    let mut offers = Offers::new();
+    let mut passed_over = Vec::new();
+    for found in found.into_values() {
+        let Found { publication, bytes, seen } = found;
+        match operator.memory().judge(&publication) {
+            Ok(()) => {
+                // Kept before it is judged: what is held must be there when it is decided about, also after a restart.
+                if let Err(error) = operator.archive().store(&publication, &bytes, Some(&seen), now)
+                {
+                    tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
+                }
+                let cloud = publication.snapshot.cloud();
+                offers.insert(cloud, Offer { publication, fetched: now });
+            }
+            Err(error) => passed_over.push((publication, error)),
+        }
+    }
+    recall(operator, &config, &mut offers);
+    let result = publish(operator, &config, &templates, &mut offers, &causes);
+    let judged = offers.into_values().map(|offer| offer.publication).collect();
+    Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
+}
+
+/// Adds the archived publication of each cloud of which nothing newer was brought.
+fn recall(operator: &Operator, config: &Config, offers: &mut Offers) {
+    let policy = config.policy();
+    for cloud in config.clouds().into_iter().filter(|cloud| *cloud != Cloud::Example) {
+        if offers.contains_key(&cloud) {
+            continue;
+        }
+        match operator.archive().load(cloud, &policy) {
+            Ok(Some(Archived { publication, entry })) => {
+                // An archive that is behind what is in use (a rebaseline, a restored backup) is no news.
+                if operator.memory().judge(&publication).is_ok() {
+                    offers.insert(cloud, Offer { publication, fetched: entry.confirmed });
+                }
+            }
+            Ok(None) => {}
+            // What is believed stands without it; a feed brings it anew.
+            Err(error) => {
+                tracing::error!(%cloud, error = %tell::chain(&error), "the archived publication cannot be used");
+            }
+        }
+    }
+}
+
+/// Notes that what a feed brought is still the newest. Says whether something is held that a second look may confirm.
+pub(super) fn confirm(operator: &Operator, feed: &Name, cloud: Cloud, seen: Option<&Seen>) -> bool {
+    let archive = operator.archive();
+    let confirmed = archive.entry(cloud).and_then(|entry| match entry {
+        Some(entry) if entry.feed.as_deref() == Some(feed.as_str()) => {
+            archive.confirm(cloud, seen, clock::now()).map(|()| true)
+        }
+        _ => Ok(false),
+    });
+    match confirmed {
+        Ok(confirmed) => {
+            confirmed && operator.belief().holds().iter().any(|hold| hold.cloud == cloud)
+        }
+        Err(error) => {
+            tracing::error!(%cloud, error = %tell::chain(&error), "the archive cannot be kept");
+            false
+        }
+    }
+}
+
+/// By what each feed recognises what it brought in an earlier life.
+pub(super) fn seen(operator: &Operator) -> BTreeMap<(String, Cloud), Seen> {
+    Cloud::ALL
+        .iter()
+        .filter_map(|cloud| {
+            let entry = operator.archive().entry(*cloud).ok().flatten()?;
+            Some(((entry.feed?, *cloud), entry.seen?))
+        })
+        .collect()
+}
+
+fn publish(
+    operator: &mut Operator,
+    config: &Config,
+    templates: &Templates,
+    offers: &mut Offers,
+    causes: &BTreeSet<Cause>,
+) -> Result<Offered, NotWorked> {
+    let now = clock::now();
+    let needed = config.clouds();
+    if needed.contains(&Cloud::Example) && !offers.contains_key(&Cloud::Example) {
+        let publication = feed::example(&config.policy())?;
+        offers.insert(Cloud::Example, Offer { publication, fetched: now });
+    }
+    let believed = operator.belief().publications();
+    if let Some(&cloud) =
+        needed.iter().find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
+    {
+        return Err(NotWorked::Nothing(cloud));
+    }
+    let calendar = &config.agent.calendar;
+    let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    let wish = Wish::OfAgent {
+        // What a person has just decided does not wait for the calendar.
+        closed: if by_hand { None } else { calendar.gate(now).closed },
+        urgent: calendar.urgent,
+    };
+    let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
+    let offering = Offering {
+        config,
+        templates,
+        offers,
+        hosts: &HostAddresses::new(),
+        rebaseline: None,
+        wish,
+        reason: &reason.join(", "),
+        now,
+    };
+    Ok(operator.offer(&offering)?)
+}
+
+/// Compares the kernel with what should be in force, and loads again what was lost.
+pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateError> {
+    // In an emergency stop, a person may be at work in the kernel.
+    if operator.memory().pause.is_some() {
+        return Ok(Vec::new());
+    }
+    operator.restore()
+}
+
+/// A configuration that was loaded with its templates.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) config: Arc<Config>,
+    pub(super) templates: Arc<Templates>,
+}
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotLoaded {
+    /// It is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A template is wrong.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Reads the configuration and its templates anew.
+pub(super) fn load(path: &Path) -> Result<Loaded, NotLoaded> {
+    let config = Config::load(path)?;
+    let templates = Templates::load(&config)?;
+    Ok(Loaded { config: Arc::new(config), templates: Arc::new(templates) })
+}
+
+/// The status of the state folder, as the operator knows it.
+pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
+    let store = operator.publisher().store();
+    let number = store.current()?;
+    let generation = number.map(|number| store.read(number)).transpose()?;
+    let drift = BTreeMap::new();
+    let memory = operator.memory();
+    Ok(Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now()))
+}
+
+/// The same with the kernel and the installed files read.
+pub(super) fn verified(operator: &Operator) -> Result<Status, ReportError> {
+    Status::read(operator.publisher().store().dir(), true, clock::now())
+}

@@ -1,0 +1,100 @@
+//! The life of the process: what is started in which order, and how it ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::AgentError;
+use super::engine::{Ending, Engine};
+use super::systemd::Supervisor;
+use super::worker::Worker;
+use crate::config::Config;
+use crate::operate::Operator;
+use crate::render::Templates;
+
+/// Where the agent works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file; read again at a reload.
+    pub config: PathBuf,
+    /// The state folder.
+    pub state_dir: PathBuf,
+}
+
+/// How long systemd is asked to be patient when the state is opened: mending applies what was switched to.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs until a signal ends it. The configuration was loaded from `options.config`, and logging is set up.
+pub fn run(options: Options, config: Config) -> Result<(), AgentError> {
+    let supervisor = Supervisor::new();
+    let templates = Templates::load(&config)?;
+    info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
+    supervisor.status("opening the state folder");
+    supervisor.extend(PATIENCE);
+    let operator = Operator::open(&options.state_dir, "tagwall run")?;
+    if let Some(mended) = operator.mended() {
+        warn!(mended, "an earlier run was interrupted");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Parsing what a feed brought; everything else that blocks has a thread of its own.
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .map_err(AgentError::Runtime)?;
+    let ended = runtime.block_on(live(options, config, templates, operator, supervisor));
+    // What still blocks after the grace period is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live(
+    options: Options,
+    config: Config,
+    templates: Templates,
+    operator: Operator,
+    supervisor: Supervisor,
+) -> Result<(), AgentError> {
+    let mut signals =
+        Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT]).map_err(AgentError::Signals)?;
+    let worker = Worker::start(operator)?;
+    let mut engine =
+        Engine::start(options, Arc::new(config), Arc::new(templates), worker, supervisor).await?;
+    let ending = engine.turn(&mut signals).await;
+    let (grace, worker) = engine.end();
+    match ending {
+        Ending::Signal(name) => {
+            info!(signal = name, "stopping");
+            supervisor.stopping("stopping: waiting for what is under way");
+            let stopped = tokio::task::spawn_blocking(move || worker.stop());
+            tokio::select! {
+                ended = timeout(grace, stopped) => if ended.is_ok() {
+                    info!("stopped");
+                } else {
+                    warn!("stopped after the grace period: what was under way is mended at the next start");
+                },
+                () = another(&mut signals) => {
+                    warn!("stopped at once by a second signal: what was under way is mended at the next start");
+                }
+            }
+            Ok(())
+        }
+        Ending::Lost => Err(AgentError::Lost),
+    }
+}
+
+/// Waits for another signal to stop.
+async fn another(signals: &mut Signals) {
+    while let Some(signal) = signals.next().await {
+        if matches!(signal, SIGTERM | SIGINT) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}

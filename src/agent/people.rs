@@ -1,0 +1,292 @@
+//! What people ask for, through the control socket and by signals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::engine::{Done, Engine};
+use super::gather::Cause;
+use super::jobs::{self, Loaded, NotLoaded, Order, Worked};
+use super::{clock, tell};
+use crate::config::Name;
+use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
+use crate::feed;
+use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
+use crate::report::History;
+use crate::selection::HostAddresses;
+use crate::snapshot::{Cloud, Seen};
+
+/// A person who waits for feeds to have looked, and for what comes of it.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    waiting_for: BTreeSet<Name>,
+    asked: BTreeSet<Name>,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Fetching {
+    /// A feed has looked.
+    pub(super) fn looked(&mut self, feed: &Name) {
+        self.waiting_for.remove(feed);
+    }
+}
+
+/// What became of a reload.
+#[derive(Debug)]
+pub(super) struct Reloaded {
+    /// The configuration that is in use now, with what it made of the publications; or why it is not taken.
+    result: Result<(Loaded, Worked), String>,
+    /// By what feeds recognise what they brought.
+    seen: BTreeMap<(String, Cloud), Seen>,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+impl Engine {
+    /// Does what a person asks for, or gives it to the worker.
+    pub(super) fn on_request(&mut self, asked: Asked) {
+        let Asked { request, documents, by, answer } = asked;
+        if !request.only_reads() {
+            info!(%by, ?request, "asked");
+        }
+        match request {
+            Request::Status { verify: false } => {
+                self.reply(answer, Answer::Status(Box::new(self.status(self.standing()))));
+            }
+            Request::Status { verify: true } => {
+                let now = self.status(self.standing());
+                self.delegate(answer, false, move |operator| match jobs::verified(operator) {
+                    Ok(base) => Answer::Status(Box::new(crate::report::Status {
+                        agent: now.agent,
+                        feeds: now.feeds,
+                        ..base
+                    })),
+                    Err(error) => failed(&error),
+                });
+            }
+            Request::History { limit } => {
+                let dir = self.options.state_dir.clone();
+                self.delegate(answer, false, move |_| match History::read(&dir, limit) {
+                    Ok(history) => Answer::History(history),
+                    Err(error) => failed(&error),
+                });
+            }
+            Request::Fetch { feed } => self.fetch(feed, answer),
+            Request::Reload => self.reload(Some(answer)),
+            Request::Render { configuration, documents: announced, rebaseline } => {
+                if configuration != self.config.digest().to_string() {
+                    let message = "the agent uses another configuration than the one that was read: reload it first, with \
+                                   `tagwall reload`, or name the one that it uses";
+                    return self.reply(answer, refused(message));
+                }
+                let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
+                self.delegate(answer, false, move |operator| {
+                    let given: Vec<_> = announced.into_iter().zip(documents).collect();
+                    render(operator, &config, &templates, given, rebaseline.as_deref())
+                        .unwrap_or_else(|error| failed(&*error))
+                });
+            }
+            Request::Rollback { generation } => self.delegate(answer, false, move |operator| {
+                match operator.rollback(generation, clock::now()) {
+                    Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+                    Err(error) => failed(&error),
+                }
+            }),
+            Request::Pause { reason } => self.delegate(answer, false, move |operator| {
+                said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
+            }),
+            Request::Resume => self.delegate(answer, true, |operator| {
+                said(operator.resume(), |resumed| resumed.text())
+            }),
+        }
+    }
+
+    /// Lets the worker answer; `again`: what waits is judged again afterwards.
+    fn delegate(
+        &mut self,
+        answer: oneshot::Sender<Answer>,
+        again: bool,
+        job: impl FnOnce(&mut Operator) -> Answer + Send + 'static,
+    ) {
+        let given = self.give(move |operator| {
+            let told = job(operator);
+            let again = again && !matches!(told, Answer::Failed(_));
+            // A person who does not wait any more is told by the status.
+            _ = answer.send(told);
+            Done::Answered { again }
+        });
+        if given.is_err() {
+            error!("a request could not be dealt with: the worker is overloaded or gone");
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "all answers go through here")]
+    fn reply(&self, to: oneshot::Sender<Answer>, answer: Answer) {
+        // A person who does not wait any more needs no answer.
+        _ = to.send(answer);
+    }
+
+    fn fetch(&mut self, only: Option<Name>, answer: oneshot::Sender<Answer>) {
+        let asked: BTreeSet<Name> = self
+            .feeds
+            .keys()
+            .filter(|name| only.as_ref().is_none_or(|only| only == *name))
+            .cloned()
+            .collect();
+        if asked.is_empty() {
+            let message = match only {
+                Some(feed) => format!("there is no feed {feed}"),
+                None => "the configuration has no feed".to_owned(),
+            };
+            return self.reply(answer, refused(&message));
+        }
+        self.hurry(only.as_ref());
+        self.fetching.push(Fetching { waiting_for: asked.clone(), asked, answer });
+    }
+
+    /// Answers those who waited for feeds that have looked, once what came of it was dealt with.
+    pub(super) fn answer_fetches(&mut self) {
+        if self.fetching.is_empty() || self.is_at_work() {
+            return;
+        }
+        let (ready, waiting) = std::mem::take(&mut self.fetching)
+            .into_iter()
+            .partition(|fetching| fetching.waiting_for.is_empty());
+        self.fetching = waiting;
+        for Fetching { asked, answer, .. } in ready {
+            let status = self.status(self.standing());
+            let mut text = String::new();
+            for feed in status.feeds.iter().filter(|feed| asked.contains(&feed.name)) {
+                text.push_str(&match (&feed.error, &feed.found) {
+                    (Some(error), _) => format!("feed {}: failed: {error}\n", feed.name),
+                    (None, Some(found)) if Some(found.at) == feed.looked => {
+                        format!("feed {}: brought {}\n", feed.name, found.source)
+                    }
+                    (None, _) => format!("feed {}: unchanged\n", feed.name),
+                });
+            }
+            let agent = status.agent.as_ref();
+            let failed = agent.and_then(|agent| agent.failed.as_deref());
+            let waiting = agent.and_then(|agent| agent.waiting.as_deref());
+            text.push_str(&tell::summary(&status, failed, waiting));
+            text.push('\n');
+            self.reply(answer, Answer::Said(Said { text }));
+        }
+    }
+
+    /// Reads the configuration and its templates anew, and tries what they make of the publications: what cannot be
+    /// rendered is refused like what cannot be read.
+    pub(super) fn reload(&mut self, answer: Option<oneshot::Sender<Answer>>) {
+        self.supervisor.reloading();
+        let path = self.options.config.clone();
+        let given = self.give(move |operator| {
+            let result = match jobs::load(&path) {
+                Ok(loaded) => tried(operator, loaded),
+                Err(error) => Err(plain(&error)),
+            };
+            Done::Reloaded(Box::new(Reloaded { result, seen: jobs::seen(operator), answer }))
+        });
+        if given.is_err() {
+            error!("the configuration could not be reloaded: the worker is overloaded or gone");
+        }
+    }
+
+    /// Takes note of a reload.
+    pub(super) fn reloaded(&mut self, reloaded: Reloaded) {
+        let answer = match reloaded.result {
+            Ok((loaded, worked)) => {
+                info!(config = %self.options.config.display(), "reloaded");
+                self.adopt(loaded, &reloaded.seen);
+                self.worked(worked);
+                Answer::Said(Said { text: "the configuration was reloaded\n".to_owned() })
+            }
+            Err(message) => {
+                warn!(error = %message, "the configuration was refused: the one before stays in use");
+                self.config_refused = Some(message.clone());
+                Answer::Failed(Failure { kind: Kind::Config, message })
+            }
+        };
+        if let Some(to) = reloaded.answer {
+            self.reply(to, answer);
+        }
+        let words = tell::summary(&self.standing(), None, None);
+        self.supervisor.ready(&words);
+    }
+}
+
+/// Tries a configuration that was read: it is refused when it asks for what is not published, or for more than a firewall
+/// takes. A firewall that fails is no fault of the configuration.
+fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), String> {
+    let order = Order {
+        config: Arc::clone(&loaded.config),
+        templates: Arc::clone(&loaded.templates),
+        causes: BTreeSet::from([Cause::Configuration]),
+        found: BTreeMap::new(),
+    };
+    let worked = jobs::work(operator, order);
+    match &worked.result {
+        Err(error) if matches!(error.kind(), Kind::Config | Kind::Limit) => {
+            Err(match operate::config_error(error) {
+                Some(config) => config.render(false),
+                None => tell::chain(error),
+            })
+        }
+        _ => Ok((loaded, worked)),
+    }
+}
+
+/// The error of a configuration with the place of what is wrong, without colours.
+fn plain(error: &NotLoaded) -> String {
+    match error {
+        NotLoaded::Config(error) => error.render(false),
+        NotLoaded::Render(error) => tell::chain(error),
+    }
+}
+
+/// Publishes with documents given by hand.
+fn render(
+    operator: &mut Operator,
+    config: &crate::config::Config,
+    templates: &crate::render::Templates,
+    given: Vec<(Document, Vec<u8>)>,
+    rebaseline: Option<&str>,
+) -> Result<Answer, Box<dyn std::error::Error>> {
+    let policy = config.policy();
+    let now = clock::now();
+    let mut publications = Vec::new();
+    for (document, bytes) in given {
+        publications.push(feed::from_bytes(&bytes, &policy, document.name)?);
+    }
+    if config.clouds().contains(&Cloud::Example) {
+        publications.push(feed::example(&policy)?);
+    }
+    let offers = operate::offers(publications, now);
+    let offered = operator.offer(&Offering {
+        config,
+        templates,
+        offers: &offers,
+        hosts: &HostAddresses::new(),
+        rebaseline,
+        wish: Wish::OfPerson,
+        reason: "render",
+        now,
+    })?;
+    Ok(Answer::Done(Operation::of(&offered)))
+}
+
+fn said<T>(result: Result<T, OperateError>, text: impl FnOnce(T) -> String) -> Answer {
+    result.map_or_else(|error| failed(&error), |value| Answer::Said(Said { text: text(value) }))
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Answer {
+    let message = match operate::config_error(error) {
+        Some(config) => config.render(false),
+        None => tell::chain(error),
+    };
+    Answer::Failed(Failure { kind: Kind::of(error), message })
+}
+
+fn refused(message: &str) -> Answer {
+    Answer::Failed(Failure { kind: Kind::Usage, message: message.to_owned() })
+}

@@ -1,0 +1,225 @@
+//! Requests and answers, as values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Name;
+use crate::operate::{Kind, Offered};
+use crate::publish::Published;
+use crate::report::{History, Status};
+
+/// Name and version of the protocol.
+pub(super) const FORMAT: &str = "tagwall-control/1";
+
+/// What is asked of the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    tag = "command",
+    deny_unknown_fields
+)]
+pub enum Request {
+    /// What is in force, and what the agent is at.
+    Status {
+        /// Whether the kernel is read for it.
+        #[serde(default)]
+        verify: bool,
+    },
+    /// The newest generations.
+    History {
+        /// How many at most.
+        limit: usize,
+    },
+    /// Look at the feeds now.
+    Fetch {
+        /// Only at this one.
+        feed: Option<Name>,
+    },
+    /// Take the configuration and templates anew.
+    Reload,
+    /// Publish what is known, with documents given by hand.
+    Render {
+        /// Digest of the configuration that the asker has read: it must be the one that the agent uses.
+        configuration: String,
+        /// Documents; their bytes follow the line, one after the other.
+        documents: Vec<Document>,
+        /// Why older publications are taken as a new beginning.
+        rebaseline: Option<String>,
+    },
+    /// Bring an earlier generation back, and keep it.
+    Rollback {
+        /// Which; none: the last whose rules differ.
+        generation: Option<u64>,
+    },
+    /// Stop everything.
+    Pause {
+        /// Why.
+        reason: String,
+    },
+    /// End a pause and the pin of a rollback.
+    Resume,
+}
+
+/// A document that follows a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Its name; the date in it orders publications.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+impl Request {
+    /// Whether it changes nothing: then whoever may read may ask.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::History { .. })
+    }
+
+    /// How many bytes follow the line.
+    pub(super) fn following(&self) -> u64 {
+        match self {
+            Self::Render { documents, .. } => {
+                documents.iter().fold(0, |sum, document| sum.saturating_add(document.bytes))
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `history`.
+    History(History),
+    /// To whatever changes something.
+    Done(Operation),
+    /// To all that only says something.
+    Said(Said),
+    /// To whatever was not done.
+    Failed(Failure),
+}
+
+/// What an operation did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// `published`, `unchanged`, `rolled-back`.
+    pub result: String,
+    /// The generation in force.
+    pub generation: Option<u64>,
+    /// Whether it is kept until `resume`.
+    pub pinned: bool,
+    /// What a person should know of it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The result of an operation that brought a new generation in force.
+pub const PUBLISHED: &str = "published";
+/// The same, but isolated targets failed and have their files before.
+pub const PUBLISHED_PARTLY: &str = "published-partly";
+
+impl Operation {
+    /// What became of publications that a person offered.
+    pub fn of(offered: &Offered) -> Self {
+        let (result, generation) = match offered.published {
+            Some(Published::Generation(number)) => (PUBLISHED, Some(number)),
+            Some(Published::Partly(number)) => (PUBLISHED_PARTLY, Some(number)),
+            Some(Published::Unchanged(number)) => ("unchanged", number),
+            None => ("unchanged", None),
+        };
+        let warned =
+            offered.warnings.iter().map(|(target, warning)| format!("target {target}: {warning}"));
+        let restored = offered.restored.iter().map(ToString::to_string);
+        Self {
+            result: result.to_owned(),
+            generation,
+            pinned: false,
+            warnings: warned.chain(restored).collect(),
+        }
+    }
+
+    /// An earlier generation was brought back.
+    pub fn rolled_back(generation: u64) -> Self {
+        Self {
+            result: "rolled-back".to_owned(),
+            generation: Some(generation),
+            pinned: true,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Words for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The words, whole lines.
+    pub text: String,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its kind, which decides the exit code.
+    pub kind: Kind,
+    /// The error, as the command line prints it.
+    pub message: String,
+}
+
+/// A message on the wire: the format, and what it carries.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Envelope<T> {
+    pub(super) format: String,
+    #[serde(flatten)]
+    pub(super) content: T,
+}
+
+impl<T> Envelope<T> {
+    pub(super) fn new(content: T) -> Self {
+        Self { format: FORMAT.to_owned(), content }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_they_are_written() {
+        for request in [
+            Request::Status { verify: true },
+            Request::History { limit: 20 },
+            Request::Fetch { feed: Some("microsoft".parse().unwrap()) },
+            Request::Reload,
+            Request::Render {
+                configuration: "ab".to_owned(),
+                documents: vec![Document { name: "a.json".to_owned(), bytes: 7 }],
+                rebaseline: None,
+            },
+            Request::Rollback { generation: Some(3) },
+            Request::Pause { reason: "ticket 4711".to_owned() },
+            Request::Resume,
+        ] {
+            let line = serde_json::to_string(&Envelope::new(&request)).unwrap();
+            assert!(line.starts_with(r#"{"format":"tagwall-control/1","command":""#), "{line}");
+            let read: Envelope<serde_json::Value> = serde_json::from_str(&line).unwrap();
+            assert_eq!(serde_json::from_value::<Request>(read.content).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn only_status_and_history_are_for_readers() {
+        assert!(Request::Status { verify: false }.only_reads());
+        assert!(Request::History { limit: 1 }.only_reads());
+        assert!(!Request::Reload.only_reads() && !Request::Resume.only_reads());
+        let documents = vec![
+            Document { name: String::new(), bytes: u64::MAX },
+            Document { name: String::new(), bytes: 2 },
+        ];
+        let render = Request::Render { configuration: String::new(), documents, rebaseline: None };
+        assert_eq!(render.following(), u64::MAX, "a sum that would overflow stays too large");
+    }
+}
