@@ -34,6 +34,10 @@ pub struct GeneratorArgs {
 /// The first systemd that knows `RestartSteps=`.
 const RESTART_STEPS: u32 = 254;
 
+/// The programs that rule this host's kernel.
+const PROGRAMS: &str = "-/usr/sbin/nft -/usr/sbin/ipset -/sbin/ipset -/usr/sbin/conntrack \
+                        -/usr/sbin/xtables-nft-multi -/usr/sbin/xtables-legacy-multi";
+
 /// Longest time that systemd may take to say its version: a boot waits for it.
 const VERSION_LIMIT: Duration = Duration::from_secs(2);
 
@@ -69,6 +73,8 @@ struct Needs {
     iptables: bool,
     /// And that matches on sets, which needs raw sockets.
     sets: bool,
+    /// A target names a command of the user's.
+    commands: bool,
     /// Folders in which files are installed.
     folders: Vec<PathBuf>,
     /// Paths that cannot be made writable without opening too much.
@@ -88,6 +94,7 @@ impl Needs {
                     }
                 }
             }
+            needs.commands |= target.verify.is_some() || target.reload.is_some();
             let Some(path) = &target.path else { continue };
             match writable_folder(&config.beside(path)) {
                 Some(folder) if !needs.folders.contains(&folder) => needs.folders.push(folder),
@@ -118,11 +125,16 @@ impl Needs {
                 text,
                 "# A target is applied to this host's kernel{why}.\n\
                  CapabilityBoundingSet=CAP_NET_ADMIN{raw}\nAmbientCapabilities=CAP_NET_ADMIN{raw}\n\
-                 RestrictAddressFamilies=AF_NETLINK\n"
+                 RestrictAddressFamilies=AF_NETLINK\nExecPaths={PROGRAMS}\n"
             );
         }
         if self.iptables {
             text.push_str("# The lock that every user of iptables-legacy takes.\nReadWritePaths=-/run/xtables.lock\n");
+        }
+        if self.commands {
+            text.push_str(
+                "# Commands of the configuration: what they start is not known, so every program may run.\nExecPaths=/\n",
+            );
         }
         if !self.folders.is_empty() {
             text.push_str(
@@ -202,6 +214,7 @@ mod tests {
             .drop_in(Path::new("/c"), None);
         assert!(nft.contains("\nAmbientCapabilities=CAP_NET_ADMIN\n"), "{nft}");
         assert!(nft.contains("\nRestrictAddressFamilies=AF_NETLINK\n"), "{nft}");
+        assert!(nft.contains("/usr/sbin/nft") && !nft.contains("ExecPaths=/\n"), "{nft}");
         let iptables = |mode: &str| {
             needs(&format!("[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\nmode = \"{mode}\"\n"))
                 .drop_in(Path::new("/c"), None)
@@ -212,6 +225,14 @@ mod tests {
             iptables.contains("\nCapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n"),
             "{iptables}"
         );
+    }
+
+    #[test]
+    fn a_command_of_the_user_may_be_any_program() {
+        let text =
+            needs("[targets.lists]\nreload = [\"/usr/local/bin/push\"]\n[targets.lists.list]\n")
+                .drop_in(Path::new("/c"), None);
+        assert!(text.contains("\nExecPaths=/\n"), "{text}");
     }
 
     #[test]

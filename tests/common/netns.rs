@@ -254,7 +254,8 @@ impl PacketBed {
         }
     }
 
-    fn name(&self, place: Place) -> &str {
+    /// The name of a namespace.
+    pub(crate) fn name(&self, place: Place) -> &str {
         &self.names[Place::ALL.iter().position(|known| *known == place).unwrap_or(0)]
     }
 
