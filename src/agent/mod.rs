@@ -18,6 +18,7 @@ mod life;
 mod logging;
 mod people;
 mod schedule;
+mod serving;
 mod systemd;
 mod tell;
 mod worker;
