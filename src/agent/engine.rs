@@ -18,6 +18,7 @@ use super::feeds::{Looked, Outcome, Tended};
 use super::gather::{Cause, Gathering};
 use super::jobs::{self, Loaded, NotWorked, Order, Worked};
 use super::life::Options;
+use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
 use super::serving::Serving;
 use super::systemd::Supervisor;
@@ -74,6 +75,7 @@ pub(super) enum Done {
 pub(super) struct Finished {
     pub(super) done: Done,
     pub(super) standing: Result<Status, ReportError>,
+    pub(super) facts: Facts,
 }
 
 /// The agent.
@@ -116,6 +118,7 @@ pub(super) struct Engine {
     waiting: Option<String>,
     ready: bool,
     said: String,
+    notifying: Notifying,
 }
 
 impl Engine {
@@ -128,12 +131,15 @@ impl Engine {
         supervisor: Supervisor,
     ) -> Result<Self, AgentError> {
         supervisor.status("bringing the rules in force");
-        let first = worker.give(|operator| {
+        let before = Arc::clone(&config);
+        let first = worker.give(move |operator| {
             let checked = jobs::check(operator);
-            (checked, jobs::standing(operator), jobs::seen(operator), operator.memory().clone())
+            let facts = Facts::of(operator, &before);
+            let known = operator.memory().publications.keys().copied().collect();
+            (checked, jobs::standing(operator), jobs::seen(operator), known, facts)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, memory) = first.await.map_err(|_| AgentError::Lost)?;
+        let (checked, standing, seen, known, facts) = first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
         let largest = config.document.max_bytes;
@@ -141,6 +147,7 @@ impl Engine {
         let now = clock::now();
         let mut engine = Self {
             serving: Serving::new(&config),
+            notifying: Notifying::start(&config, &options.state_dir, facts),
             config,
             templates,
             supervisor,
@@ -171,7 +178,7 @@ impl Engine {
             options,
         };
         engine.checked(checked);
-        engine.tend_feeds(&memory.publications.keys().copied().collect(), &seen);
+        engine.tend_feeds(&known, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
         // What is in force is served before anything is judged.
         engine.show()?;
@@ -233,13 +240,15 @@ impl Engine {
                 return Ending::Lost;
             }
             self.tell_supervisor();
+            self.tell_people();
             self.answer_fetches();
         }
     }
 
-    /// What is needed to end: the grace period, the worker, and the server.
-    pub(super) fn end(self) -> (Duration, Worker, Serving) {
-        (self.config.agent.grace_period.duration(), self.worker, self.serving)
+    /// What is needed to end: the grace period, the worker, the server, and who tells people.
+    pub(super) fn end(self) -> (Duration, Worker, Serving, Notifying) {
+        let grace = self.config.agent.grace_period.duration();
+        (grace, self.worker, self.serving, self.notifying)
     }
 
     /// When the loop must turn although nothing happens.
@@ -247,7 +256,11 @@ impl Engine {
         let gathered = self.gathering.due().filter(|_| !self.working);
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
-        [gathered, belief, calendar, self.check_due, self.retry].into_iter().flatten().min()
+        let notifying = self.notifying.due();
+        [gathered, belief, calendar, self.check_due, self.retry, notifying]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the calendar lets through what waits.
@@ -313,9 +326,11 @@ impl Engine {
         &mut self,
         job: impl FnOnce(&mut Operator) -> Done + Send + 'static,
     ) -> Result<(), AgentError> {
-        let given = self.worker.give(|operator| {
+        let config = Arc::clone(&self.config);
+        let given = self.worker.give(move |operator| {
             let done = job(operator);
-            Finished { done, standing: jobs::standing(operator) }
+            let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
+            Finished { done, standing, facts }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
@@ -341,6 +356,8 @@ impl Engine {
         status.next = Some(next);
         status.failures = failures;
         let cloud = status.cloud;
+        let error = if let Outcome::Failed(error) = &outcome { Some(error) } else { None };
+        self.notifying.looked(&feed, error, failures);
         match outcome {
             Outcome::Unchanged(seen) => {
                 status.answered = Some(now);
@@ -397,6 +414,7 @@ impl Engine {
             Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
         }
         self.serving.finished(&finished.done);
+        self.notifying.learn(finished.facts);
         match finished.done {
             Done::Worked(worked) => {
                 self.working = false;
@@ -442,6 +460,7 @@ impl Engine {
     }
 
     fn checked(&mut self, checked: Result<Vec<Restored>, OperateError>) {
+        self.notifying.compared(&checked);
         match checked {
             Ok(restored) => {
                 for restored in restored {
@@ -466,6 +485,7 @@ impl Engine {
         self.config_loaded = clock::now();
         self.config_refused = None;
         self.serving.reload(&self.config);
+        self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
     }
@@ -488,7 +508,7 @@ impl Engine {
     pub(super) fn status(&self, base: Status) -> Status {
         let now = clock::now();
         let gate = self.config.agent.calendar.gate(now);
-        Status {
+        let status = Status {
             at: now,
             agent: Some(AgentStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -507,7 +527,8 @@ impl Engine {
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
             serve: self.serving.status(),
             ..base
-        }
+        };
+        self.notifying.complete(&self.config, status)
     }
 
     /// The status of the state folder after the last job.
@@ -526,6 +547,16 @@ impl Engine {
         } else if self.said != words {
             self.supervisor.status(&words);
             self.said = words;
+        }
+    }
+
+    /// Tells people what is wrong, once that is known.
+    fn tell_people(&mut self) {
+        if self.knows_where_it_stands() {
+            let status = self.status(self.standing());
+            self.notifying.say(&self.config, &status);
+        } else {
+            self.notifying.wait();
         }
     }
 

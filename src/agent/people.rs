@@ -61,6 +61,8 @@ impl Engine {
                         agent: now.agent,
                         feeds: now.feeds,
                         serve: now.serve,
+                        holds: now.holds,
+                        receivers: now.receivers,
                         ..base
                     })),
                     Err(error) => failed(&error),

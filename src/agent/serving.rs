@@ -14,7 +14,7 @@ use tracing::{error, info};
 use super::engine::{Done, Engine};
 use super::{AgentError, clock, tell};
 use crate::config::{Config, ServeSettings};
-use crate::report::{AgentStatus, ServeStatus, Status};
+use crate::report::{AgentStatus, FeedStatus, ServeStatus, Status};
 use crate::serve::{self, ServeError, Server, Sources, View};
 
 /// The server, and how what it shows stands to what is so.
@@ -164,8 +164,9 @@ impl Engine {
     }
 }
 
-/// A status without the times that change although nothing happens.
+/// A status without what changes although nothing happens: times from now on, and words about them.
 fn lasting(status: &Status) -> Status {
     let agent = status.agent.clone().map(|agent| AgentStatus { next: None, ..agent });
-    Status { at: Timestamp::UNIX_EPOCH, agent, ..status.clone() }
+    let feeds = status.feeds.iter().map(|feed| FeedStatus { notes: Vec::new(), ..feed.clone() });
+    Status { at: Timestamp::UNIX_EPOCH, agent, feeds: feeds.collect(), ..status.clone() }
 }
