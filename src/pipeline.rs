@@ -32,6 +32,16 @@ pub enum PlanError {
     /// A target cannot be rendered.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// Nothing of a group is believed, so that there are no rules for it.
+    #[error(
+        "nothing of {groups} is believed: {why}; [guard] in the configuration sets what is plausible"
+    )]
+    Withheld {
+        /// The groups.
+        groups: String,
+        /// Why they are held.
+        why: String,
+    },
 }
 
 /// Everything that decides what is in force next.
@@ -57,8 +67,19 @@ pub struct Inputs<'i> {
 pub fn judged(inputs: &Inputs<'_>) -> Result<(Judgement, Plan), PlanError> {
     let Inputs { config, templates, belief, offers, hosts, previous, now } = *inputs;
     let judgement = guard::judge(config, &Intent::of(config), belief, offers, now);
+    if !judgement.withheld.is_empty() {
+        return Err(withheld(&judgement));
+    }
     let plan = plan(config, judgement.belief.publications(), hosts, templates, previous, &[])?;
     Ok((judgement, plan))
+}
+
+fn withheld(judgement: &Judgement) -> PlanError {
+    let groups: Vec<&str> = judgement.withheld.iter().map(Name::as_str).collect();
+    let holds = judgement.belief.holds().iter();
+    let holds = holds.filter(|hold| judgement.withheld.iter().any(|group| hold.concerns(group)));
+    let why: Vec<String> = holds.map(guard::Hold::why).collect();
+    PlanError::Withheld { groups: groups.join(", "), why: why.join("; ") }
 }
 
 /// Selects, builds and renders what is published, without a judgement. `wanted` narrows the targets; empty means all.

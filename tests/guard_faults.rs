@@ -548,11 +548,12 @@ fn try_one(
         }
         let beyond = added.difference(&clean[group]);
         if !beyond.is_empty() {
-            through.push(format!(
-                "{} addresses of the same region and service, inside AzureCloud, {:.2} % of the group or less",
-                if beyond.v4_addresses() <= 8 { "8 or fewer" } else { "more" },
-                100.0,
-            ));
+            through.push(match beyond.v4_addresses() {
+                0..=8 => "8 addresses or fewer".to_owned(),
+                _ => {
+                    "where the tag, its service and its region lie, and below the limits".to_owned()
+                }
+            });
         }
     }
     let holds = !belief.holds().is_empty();

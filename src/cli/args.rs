@@ -16,6 +16,7 @@ use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
 use super::restore::RestoreArgs;
+use super::review::{DecideArgs, ReviewArgs};
 use super::run::RunArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
@@ -114,6 +115,12 @@ pub enum Command {
     Pause(PauseArgs),
     /// Follow the publications again after a rollback or a pause
     Resume,
+    /// Show what is held: differences that are not plausible
+    Review(ReviewArgs),
+    /// Believe what is held
+    Approve(DecideArgs),
+    /// Leave out what is held for as long as it is published in this form
+    Reject(DecideArgs),
     /// Judge past publications one after another: what would have been applied, held and why
     Replay(ReplayArgs),
     /// Compare two publications by tag

@@ -18,6 +18,7 @@ mod publish;
 mod render;
 mod replay;
 mod restore;
+mod review;
 mod run;
 mod status;
 mod summary;
@@ -34,6 +35,7 @@ use clap::Parser as _;
 use self::args::Command;
 use self::printer::Printer;
 use crate::agent::AgentError;
+use crate::guard::Verdict;
 use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
@@ -62,6 +64,9 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::status(&cli, args, &printer),
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
+        Command::Review(args) => review::review(&cli, args, &printer),
+        Command::Approve(args) => review::decide(&cli, args, Verdict::Approve, &printer),
+        Command::Reject(args) => review::decide(&cli, args, Verdict::Reject, &printer),
         Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),

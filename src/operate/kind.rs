@@ -4,7 +4,7 @@ use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
-use super::OperateError;
+use super::{DecisionError, OperateError};
 use crate::config::ConfigError;
 use crate::feed::FeedError;
 use crate::os::files::FileError;
@@ -58,6 +58,14 @@ impl Kind {
                 OperateError::State(error) => Self::of_cause(error),
                 OperateError::Belief { .. } | OperateError::File(_) => Some(Self::System),
                 OperateError::Pinned(_) | OperateError::Paused(_) => Some(Self::Usage),
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<DecisionError>() {
+            return match error {
+                DecisionError::Decide(_) => Some(Self::Usage),
+                DecisionError::Belief(_) => Some(Self::System),
+                DecisionError::Publish(error) => Self::of_cause(error),
+                DecisionError::Operate(error) => Self::of_cause(error),
             };
         }
         if let Some(error) = config_error(cause) {

@@ -4,10 +4,12 @@
 //! command line (without an agent) do the same. Promises: belief and generation are committed together; an operation that is
 //! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
 
+mod decide;
 mod kind;
 mod offer;
 mod replay;
 
+pub use decide::DecisionError;
 pub use kind::{Kind, config_error};
 pub use offer::{Offered, Offering, Until, Waiting, Wish, offers};
 pub use replay::{HeldLine, Outcome, Replay, Replayed, Size};
