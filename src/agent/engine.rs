@@ -20,6 +20,7 @@ use super::jobs::{self, Loaded, NotWorked, Order, Worked};
 use super::life::Options;
 use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
+use super::serving::Serving;
 use super::systemd::Supervisor;
 use super::worker::Worker;
 use super::{AgentError, clock, tell};
@@ -65,6 +66,8 @@ pub(super) enum Done {
     Confirmed { held: bool },
     /// A person's request was answered; whether what waits should be judged again.
     Answered { again: bool },
+    /// What is so was given to the server.
+    Shown,
 }
 
 /// A job that ended, with the status of the state folder after it.
@@ -83,6 +86,7 @@ pub(super) struct Engine {
     pub(super) templates: Arc<Templates>,
     pub(super) supervisor: Supervisor,
     pub(super) worker: Worker,
+    pub(super) serving: Serving,
     /// Open while the agent lives.
     _listener: Listener,
     since: Timestamp,
@@ -93,7 +97,7 @@ pub(super) struct Engine {
     looks: mpsc::Receiver<Looked>,
     looked: mpsc::Sender<Looked>,
     requests: mpsc::Receiver<Asked>,
-    jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
+    pub(super) jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
     /// Since when jobs are under way without a pause.
     busy_since: Option<Instant>,
 
@@ -142,6 +146,7 @@ impl Engine {
         let listener = Listener::open(&options.state_dir, &config.agent, largest, &asked)?;
         let now = clock::now();
         let mut engine = Self {
+            serving: Serving::new(&config),
             notifying: Notifying::start(&config, &options.state_dir, facts),
             config,
             templates,
@@ -175,6 +180,8 @@ impl Engine {
         engine.checked(checked);
         engine.tend_feeds(&known, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
+        // What is in force is served before anything is judged.
+        engine.show()?;
         Ok(engine)
     }
 
@@ -229,7 +236,7 @@ impl Engine {
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
-            if self.on_time().is_err() {
+            if self.on_time().is_err() || self.show().is_err() {
                 return Ending::Lost;
             }
             self.tell_supervisor();
@@ -238,9 +245,10 @@ impl Engine {
         }
     }
 
-    /// What is needed to end: the grace period, the worker, and who tells people.
-    pub(super) fn end(self) -> (Duration, Worker, Notifying) {
-        (self.config.agent.grace_period.duration(), self.worker, self.notifying)
+    /// What is needed to end: the grace period, the worker, the server, and who tells people.
+    pub(super) fn end(self) -> (Duration, Worker, Serving, Notifying) {
+        let grace = self.config.agent.grace_period.duration();
+        (grace, self.worker, self.serving, self.notifying)
     }
 
     /// When the loop must turn although nothing happens.
@@ -405,6 +413,7 @@ impl Engine {
             Ok(standing) => self.standing = standing,
             Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
         }
+        self.serving.finished(&finished.done);
         self.notifying.learn(finished.facts);
         match finished.done {
             Done::Worked(worked) => {
@@ -415,7 +424,7 @@ impl Engine {
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
             Done::Answered { again: true } => self.gather(Cause::Decision),
             Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
-            Done::Answered { again: false } | Done::Confirmed { held: false } => {}
+            Done::Answered { again: false } | Done::Confirmed { held: false } | Done::Shown => {}
         }
     }
 
@@ -475,6 +484,7 @@ impl Engine {
         self.templates = loaded.templates;
         self.config_loaded = clock::now();
         self.config_refused = None;
+        self.serving.reload(&self.config);
         self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
@@ -489,9 +499,9 @@ impl Engine {
         }
     }
 
-    /// Whether something is still to be judged.
+    /// Whether something is still to be judged, or to be served.
     pub(super) fn is_at_work(&self) -> bool {
-        self.working || !self.gathering.is_empty()
+        self.working || !self.gathering.is_empty() || self.serving.is_behind()
     }
 
     /// The whole status.
@@ -515,6 +525,7 @@ impl Engine {
                 next: self.due().map(clock::at),
             }),
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
+            serve: self.serving.status(),
             ..base
         };
         self.notifying.complete(&self.config, status)

@@ -19,6 +19,7 @@ mod logging;
 mod notifying;
 mod people;
 mod schedule;
+mod serving;
 mod systemd;
 mod tell;
 mod worker;

@@ -59,6 +59,7 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        serve: now.serve,
                         holds: now.holds,
                         receivers: now.receivers,
                         ..base
@@ -200,7 +201,11 @@ impl Engine {
                 info!(config = %self.options.config.display(), "reloaded");
                 self.adopt(loaded, &reloaded.seen);
                 self.worked(worked);
-                Answer::Said(Said { text: "the configuration was reloaded\n".to_owned() })
+                let mut text = "the configuration was reloaded\n".to_owned();
+                if let Some(fault) = self.serving.fault() {
+                    text.push_str(&format!("but for the server: {fault}\n"));
+                }
+                Answer::Said(Said { text })
             }
             Err(message) => {
                 warn!(error = %message, "the configuration was refused: the one before stays in use");
