@@ -110,6 +110,15 @@ impl Operator {
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        // The manifest names what was published and judged; what is believed of it stands in the rule set.
+        for record in &mut request.publications {
+            if let Some(standing) = judgement.belief.standing(record.cloud) {
+                record.source.clone_from(&standing.source);
+                record.date = standing.date.map(|date| date.to_string());
+                record.change_number = standing.change_number;
+                record.digest = standing.digest;
+            }
+        }
         request.companions = vec![companion(&memory)?, believed(&judgement.belief)?];
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
