@@ -95,10 +95,11 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::panic, reason = "the fault that is noticed")]
     fn a_job_that_panics_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let worker = Worker::start(Operator::open(folder.path(), "test").unwrap()).unwrap();
-        let lost = worker.give(|_| -> u8 { std::panic::panic_any("a fault") }).unwrap();
+        let lost = worker.give(|_| -> u8 { panic!("a fault") }).unwrap();
         assert!(lost.blocking_recv().is_err());
         let ended = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(5));
