@@ -73,10 +73,14 @@ fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
     thread::scope(|scope| {
         let seen = scope.spawn(|| {
             ready.store(true, Ordering::Release);
-            while std::fs::read_link(&link).ok() == before {}
+            while std::fs::read_link(&link).ok() == before {
+                std::hint::spin_loop();
+            }
             Instant::now()
         });
-        while !ready.load(Ordering::Acquire) {}
+        while !ready.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
         let begun = Instant::now();
         publisher.publish(request, Retention::default()).unwrap();
         seen.join().unwrap() - begun

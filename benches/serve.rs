@@ -107,7 +107,10 @@ fn resident_kilobytes() -> u64 {
 }
 
 fn main() {
-    let text: String = (0..LINES).map(|n| format!("198.18.{}.{}/32\n", n / 250, n % 250)).collect();
+    let text: String = (0..LINES)
+        .map(|n| format!("198.18.{}.{}/32\n", n / 250, n % 250))
+        .collect::<Vec<_>>()
+        .concat();
     let config = Config::parse(
         Path::new("bench.toml"),
         "[serve]\nlisten = [\"127.0.0.1:0\"]\n[serve.limits]\nconnection-lifetime = \"1h\"\n"

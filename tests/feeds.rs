@@ -334,8 +334,7 @@ async fn credentials_are_sent_and_never_shown() {
     // A new password is taken without a restart; a file that is open to everybody is refused.
     common::write(&wrong, b"PASSWORD");
     found(&mut bad).await;
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(&wrong, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&wrong, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let text = self::error(&mut bad).await.to_string();
     assert!(text.contains("mode 0644 lets every user read"), "{text}");
 }

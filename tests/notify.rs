@@ -96,8 +96,13 @@ async fn a_webhook_gets_signed_json_grouped_and_not_repeated() {
     let at = asked.header("tagwall-timestamp").unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"KEY").unwrap();
     mac.update(format!("{at}.{}", asked.body).as_bytes());
-    let digest: String =
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = mac
+        .finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat();
     assert_eq!(asked.header("tagwall-signature"), Some(format!("v1={digest}").as_str()));
     // Another life does not repeat it, and tells when it is over.
     until(|| state.path().join("notified.json").exists().then_some(())).await;

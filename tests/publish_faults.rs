@@ -5,6 +5,7 @@
 //! instead of a sample.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
+#![allow(clippy::similar_names, reason = "point and points, prints")]
 #![allow(clippy::print_stderr, reason = "how much was tried is said")]
 
 mod common;
@@ -226,9 +227,10 @@ fn kill_everywhere(scene: &Scene, name: &str) -> (usize, usize) {
                 code => panic!("{context}: {code:?} {}", String::from_utf8_lossy(&output.stderr)),
             }
         }
-        match scene.side_in_force(&context) {
-            true => news += 1,
-            false => olds += 1,
+        if scene.side_in_force(&context) {
+            news += 1;
+        } else {
+            olds += 1;
         }
         for left in [
             "journal.json",

@@ -6,6 +6,7 @@
 //!
 //! Needs root, `qemu-storage-daemon` with FUSE, loop devices and ext4; what is not there is said and left out. 40 moments, or
 //! 240 with `TAGWALL_LONG=1`.
+#![allow(clippy::type_complexity, clippy::similar_names, reason = "one harness, read as a whole")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so, and what was found is said")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
@@ -229,7 +230,10 @@ fn publish(folder: &Path, state: &Path, round: u64) {
     let feed = folder.join(format!("ServiceTags_Example_202509{:02}.json", round + 1));
     let text = EXAMPLE_DOCUMENT
         .replacen("\"changeNumber\": 1,", &format!("\"changeNumber\": {},", round + 1), 1)
-        .replace("192.0.2.0/26", if round % 2 == 0 { "192.0.2.0/26" } else { "192.0.2.64/26" });
+        .replace(
+            "192.0.2.0/26",
+            if round.is_multiple_of(2) { "192.0.2.0/26" } else { "192.0.2.64/26" },
+        );
     fs::write(&feed, text).unwrap();
     let output = tagwall(folder, state, &["render", "--feed", feed.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

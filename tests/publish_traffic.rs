@@ -1,6 +1,7 @@
 //! Publishing under traffic: packets, readers of the kernel's sets and of the files, established connections, counters.
 //!
 //! Needs root and nft, conntrack; what is not there is said and left out.
+#![allow(clippy::similar_names, reason = "reader and readers")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(
     clippy::print_stderr,

@@ -81,7 +81,7 @@ fn make_packages() -> Option<(PathBuf, PathBuf)> {
     assert!(stripped.success());
     let build = |version: &str| {
         let output = Command::new(root.join("packaging/build"))
-            .args(["--deb", "--version", version, "--binary"])
+            .args(["--deb", "--fast", "--version", version, "--binary"])
             .arg(&binary)
             .arg("--output")
             .arg(&folder)
@@ -372,6 +372,110 @@ fn inside_the_unit_little_is_possible() {
         "left: [\"netlink sockets\", \"capabilities\", \"capabilities\", \"capabilities\"]",
         "{said}"
     );
+}
+
+/// Follows a folder, and can be told from outside by the path of its socket.
+const FOLLOWING: &str = "\
+[agent]
+socket = \"/run/tagwall/control.sock\"
+quiet-period = \"100ms\"
+[feeds.drop]
+cloud = \"example\"
+[feeds.drop.directory]
+path = \"/srv/drop\"
+";
+
+/// The embedded publication's next edition, in which the other address is in the tag too.
+fn next_edition() -> String {
+    let text = include_str!("../src/snapshot/example.json");
+    let mut document: serde_json::Value = serde_json::from_str(text).unwrap();
+    document["changeNumber"] = 2.into();
+    let tags = document["values"].as_array_mut().unwrap();
+    let tag = tags.iter_mut().find(|tag| tag["name"] == "AzureDevOps").unwrap();
+    tag["properties"]["changeNumber"] = 2.into();
+    let prefixes = tag["properties"]["addressPrefixes"].as_array_mut().unwrap();
+    prefixes.push(format!("{OTHER}/32").into());
+    document.to_string()
+}
+
+#[test]
+fn the_agent_lives_under_its_unit() {
+    const UNIT: &str = "tagwall.service";
+    let Some((_, package)) = packages() else { return };
+    let Some(mut site) = Site::new("bookworm") else { return };
+    site.machine.boot();
+    site.install(&package);
+    let show = |site: &Site, key: &str| {
+        site.machine.must(&["systemctl", "show", "--value", "-p", key, UNIT])
+    };
+    let status = |site: &Site| -> serde_json::Value {
+        serde_json::from_str(&site.machine.must(&["tagwall", "status", "--json"])).unwrap()
+    };
+
+    // Who uses iptables-legacy opens its lock for reading: the agent may, others may not.
+    let may_read = |user: &str| {
+        let (uid, gid) = (format!("--reuid={user}"), "--init-groups");
+        let gids = format!("--regid={}", site.machine.must(&["id", "-g", user]));
+        site.machine.succeeds(&["setpriv", &uid, &gids, gid, "test", "-r", "/run/xtables.lock"])
+    };
+    assert!(may_read("tagwall") && !may_read("nobody"));
+
+    // Started: when systemd says so, the rules are in force, and the agent can be asked.
+    let config = format!("{CONFIG}{FOLLOWING}");
+    site.machine.write("etc/tagwall/tagwall.toml", &config);
+    site.machine.must(&["install", "-d", "-o", "tagwall", "/srv/lists"]);
+    site.machine.must(&["install", "-d", "/srv/drop"]);
+    site.machine.must(&["systemctl", "daemon-reload"]);
+    site.machine.must(&["systemctl", "start", UNIT]);
+    assert_eq!(show(&site, "ActiveState"), "active");
+    assert_eq!(site.open(), ENFORCED);
+    assert_ne!(show(&site, "StatusText"), "");
+    assert!(site.machine.path("var/lib/tagwall/control.sock").is_symlink());
+    let process = show(&site, "MainPID");
+    assert_eq!(status(&site)["agent"]["pid"].to_string(), process);
+
+    // Dropped into the folder, it is in the kernel soon.
+    site.machine.write("srv/drop/ServiceTags_Example.json", &next_edition());
+    site.machine.wait_until("the new edition", |_| site.open() == (true, true));
+
+    // Reloaded: what it says is in force when the command returns.
+    site.machine.write("etc/tagwall/tagwall.toml", &config.replace("tcp/443", "tcp/8443"));
+    site.machine.must(&["systemctl", "reload", UNIT]);
+    assert_eq!(site.open(), (false, false));
+    site.machine.write("etc/tagwall/tagwall.toml", &config);
+    site.machine.must(&["systemctl", "reload", UNIT]);
+    assert_eq!(site.open(), (true, true));
+
+    // Refused: the reload fails, and everything is as it was.
+    let rules = site.rules();
+    site.machine.write("etc/tagwall/tagwall.toml", "cloud = \"exampel\"\n");
+    assert!(!site.machine.succeeds(&["systemctl", "reload", UNIT]));
+    assert_eq!(show(&site, "ActiveState"), "active");
+    assert_eq!(show(&site, "MainPID"), process);
+    assert_eq!(site.rules(), rules);
+    let refused = status(&site)["agent"]["config_refused"].to_string();
+    assert!(refused.contains("exampel"), "{refused}");
+    site.machine.write("etc/tagwall/tagwall.toml", &config);
+
+    // Killed: the rules stay, and systemd starts another.
+    site.machine.must(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", UNIT]);
+    site.machine.wait_until("another agent", |_| {
+        show(&site, "NRestarts") == "1" && show(&site, "ActiveState") == "active"
+    });
+    assert_ne!(show(&site, "MainPID"), process);
+    assert_eq!(site.rules(), rules);
+    assert_eq!(status(&site)["agent"]["pid"].to_string(), show(&site, "MainPID"));
+
+    // Stopped: in order, and the rules stay. Nothing that it tried was forbidden to it.
+    site.machine.must(&["systemctl", "stop", UNIT]);
+    assert_eq!(show(&site, "ActiveState"), "inactive");
+    assert_eq!(show(&site, "Result"), "success");
+    assert_eq!(site.rules(), rules);
+    let said = site.machine.must(&["journalctl", "-b", "--no-pager", "-o", "cat", "-u", UNIT]);
+    assert!(said.contains("stopped"), "{said}");
+    for forbidden in ["not permitted", "Permission denied", "SIGSYS", "Read-only file system"] {
+        assert!(!said.contains(forbidden), "{forbidden}: {said}");
+    }
 }
 
 #[test]

@@ -49,12 +49,10 @@ impl Root {
             fs::copy(repository("systemd").join(unit), units.join(unit)).unwrap();
         }
         // What the units start has to be there.
-        for program in ["usr/bin/tagwall", "bin/kill"] {
-            let path = root.path(program);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        let program = root.path("usr/bin/tagwall");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         if let Some(targets) = targets {
             let output = root.generate(targets);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -18,7 +18,9 @@ use super::feeds::{Looked, Outcome, Tended};
 use super::gather::{Cause, Gathering};
 use super::jobs::{self, Loaded, NotWorked, Order, Worked};
 use super::life::Options;
+use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
+use super::serving::Serving;
 use super::systemd::Supervisor;
 use super::worker::Worker;
 use super::{AgentError, clock, tell};
@@ -64,6 +66,8 @@ pub(super) enum Done {
     Confirmed { held: bool },
     /// A person's request was answered; whether what waits should be judged again.
     Answered { again: bool },
+    /// What is so was given to the server.
+    Shown,
 }
 
 /// A job that ended, with the status of the state folder after it.
@@ -71,6 +75,7 @@ pub(super) enum Done {
 pub(super) struct Finished {
     pub(super) done: Done,
     pub(super) standing: Result<Status, ReportError>,
+    pub(super) facts: Facts,
 }
 
 /// The agent.
@@ -81,6 +86,7 @@ pub(super) struct Engine {
     pub(super) templates: Arc<Templates>,
     pub(super) supervisor: Supervisor,
     pub(super) worker: Worker,
+    pub(super) serving: Serving,
     /// Open while the agent lives.
     _listener: Listener,
     since: Timestamp,
@@ -91,7 +97,7 @@ pub(super) struct Engine {
     looks: mpsc::Receiver<Looked>,
     looked: mpsc::Sender<Looked>,
     requests: mpsc::Receiver<Asked>,
-    jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
+    pub(super) jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
     /// Since when jobs are under way without a pause.
     busy_since: Option<Instant>,
 
@@ -112,6 +118,7 @@ pub(super) struct Engine {
     waiting: Option<String>,
     ready: bool,
     said: String,
+    notifying: Notifying,
 }
 
 impl Engine {
@@ -124,18 +131,23 @@ impl Engine {
         supervisor: Supervisor,
     ) -> Result<Self, AgentError> {
         supervisor.status("bringing the rules in force");
-        let first = worker.give(|operator| {
+        let before = Arc::clone(&config);
+        let first = worker.give(move |operator| {
             let checked = jobs::check(operator);
-            (checked, jobs::standing(operator), jobs::seen(operator), operator.memory().clone())
+            let facts = Facts::of(operator, &before);
+            let known = operator.memory().publications.keys().copied().collect();
+            (checked, jobs::standing(operator), jobs::seen(operator), known, facts)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, memory) = first.await.map_err(|_| AgentError::Lost)?;
+        let (checked, standing, seen, known, facts) = first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
         let largest = config.document.max_bytes;
         let listener = Listener::open(&options.state_dir, &config.agent, largest, &asked)?;
         let now = clock::now();
         let mut engine = Self {
+            serving: Serving::new(&config),
+            notifying: Notifying::start(&config, &options.state_dir, facts),
             config,
             templates,
             supervisor,
@@ -166,8 +178,10 @@ impl Engine {
             options,
         };
         engine.checked(checked);
-        engine.tend_feeds(&memory.publications.keys().copied().collect(), &seen);
+        engine.tend_feeds(&known, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
+        // What is in force is served before anything is judged.
+        engine.show()?;
         Ok(engine)
     }
 
@@ -222,17 +236,19 @@ impl Engine {
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
-            if self.on_time().is_err() {
+            if self.on_time().is_err() || self.show().is_err() {
                 return Ending::Lost;
             }
             self.tell_supervisor();
+            self.tell_people();
             self.answer_fetches();
         }
     }
 
-    /// What is needed to end: the grace period, and the worker.
-    pub(super) fn end(self) -> (Duration, Worker) {
-        (self.config.agent.grace_period.duration(), self.worker)
+    /// What is needed to end: the grace period, the worker, the server, and who tells people.
+    pub(super) fn end(self) -> (Duration, Worker, Serving, Notifying) {
+        let grace = self.config.agent.grace_period.duration();
+        (grace, self.worker, self.serving, self.notifying)
     }
 
     /// When the loop must turn although nothing happens.
@@ -240,7 +256,11 @@ impl Engine {
         let gathered = self.gathering.due().filter(|_| !self.working);
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
-        [gathered, belief, calendar, self.check_due, self.retry].into_iter().flatten().min()
+        let notifying = self.notifying.due();
+        [gathered, belief, calendar, self.check_due, self.retry, notifying]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the calendar lets through what waits.
@@ -306,9 +326,11 @@ impl Engine {
         &mut self,
         job: impl FnOnce(&mut Operator) -> Done + Send + 'static,
     ) -> Result<(), AgentError> {
-        let given = self.worker.give(|operator| {
+        let config = Arc::clone(&self.config);
+        let given = self.worker.give(move |operator| {
             let done = job(operator);
-            Finished { done, standing: jobs::standing(operator) }
+            let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
+            Finished { done, standing, facts }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
@@ -334,6 +356,8 @@ impl Engine {
         status.next = Some(next);
         status.failures = failures;
         let cloud = status.cloud;
+        let error = if let Outcome::Failed(error) = &outcome { Some(error) } else { None };
+        self.notifying.looked(&feed, error, failures);
         match outcome {
             Outcome::Unchanged(seen) => {
                 status.answered = Some(now);
@@ -389,6 +413,8 @@ impl Engine {
             Ok(standing) => self.standing = standing,
             Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
         }
+        self.serving.finished(&finished.done);
+        self.notifying.learn(finished.facts);
         match finished.done {
             Done::Worked(worked) => {
                 self.working = false;
@@ -398,7 +424,7 @@ impl Engine {
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
             Done::Answered { again: true } => self.gather(Cause::Decision),
             Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
-            Done::Answered { again: false } | Done::Confirmed { held: false } => {}
+            Done::Answered { again: false } | Done::Confirmed { held: false } | Done::Shown => {}
         }
     }
 
@@ -434,6 +460,7 @@ impl Engine {
     }
 
     fn checked(&mut self, checked: Result<Vec<Restored>, OperateError>) {
+        self.notifying.compared(&checked);
         match checked {
             Ok(restored) => {
                 for restored in restored {
@@ -457,6 +484,8 @@ impl Engine {
         self.templates = loaded.templates;
         self.config_loaded = clock::now();
         self.config_refused = None;
+        self.serving.reload(&self.config);
+        self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
     }
@@ -470,16 +499,16 @@ impl Engine {
         }
     }
 
-    /// Whether something is still to be judged.
+    /// Whether something is still to be judged, or to be served.
     pub(super) fn is_at_work(&self) -> bool {
-        self.working || !self.gathering.is_empty()
+        self.working || !self.gathering.is_empty() || self.serving.is_behind()
     }
 
     /// The whole status.
     pub(super) fn status(&self, base: Status) -> Status {
         let now = clock::now();
         let gate = self.config.agent.calendar.gate(now);
-        Status {
+        let status = Status {
             at: now,
             agent: Some(AgentStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -496,8 +525,10 @@ impl Engine {
                 next: self.due().map(clock::at),
             }),
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
+            serve: self.serving.status(),
             ..base
-        }
+        };
+        self.notifying.complete(&self.config, status)
     }
 
     /// The status of the state folder after the last job.
@@ -516,6 +547,16 @@ impl Engine {
         } else if self.said != words {
             self.supervisor.status(&words);
             self.said = words;
+        }
+    }
+
+    /// Tells people what is wrong, once that is known.
+    fn tell_people(&mut self) {
+        if self.knows_where_it_stands() {
+            let status = self.status(self.standing());
+            self.notifying.say(&self.config, &status);
+        } else {
+            self.notifying.wait();
         }
     }
 

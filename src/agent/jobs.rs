@@ -14,7 +14,6 @@ use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::Restored;
 use crate::render::{RenderError, Templates};
 use crate::report::{ReportError, Status};
-use crate::selection::HostAddresses;
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archived, StateError};
 
@@ -92,7 +91,7 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
 /// Adds the archived publication of each cloud of which nothing newer was brought.
 fn recall(operator: &Operator, config: &Config, offers: &mut Offers) {
     let policy = config.policy();
-    for cloud in config.clouds().into_iter().filter(|cloud| *cloud != Cloud::Example) {
+    for cloud in config.clouds() {
         if offers.contains_key(&cloud) {
             continue;
         }
@@ -154,7 +153,10 @@ fn publish(
     let needed = config.clouds();
     if needed.contains(&Cloud::Example) && !offers.contains_key(&Cloud::Example) {
         let publication = feed::example(&config.policy())?;
-        offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        // A feed may have brought a newer edition; the embedded one is no news then.
+        if operator.memory().judge(&publication).is_ok() {
+            offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        }
     }
     let believed = operator.belief().publications();
     if let Some(&cloud) =
@@ -174,7 +176,6 @@ fn publish(
         config,
         templates,
         offers,
-        hosts: &HostAddresses::new(),
         rebaseline: None,
         wish,
         reason: &reason.join(", "),

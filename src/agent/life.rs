@@ -67,12 +67,14 @@ async fn live(
     let mut engine =
         Engine::start(options, Arc::new(config), Arc::new(templates), worker, supervisor).await?;
     let ending = engine.turn(&mut signals).await;
-    let (grace, worker) = engine.end();
+    let (grace, worker, serving, notifying) = engine.end();
     match ending {
         Ending::Signal(name) => {
             info!(signal = name, "stopping");
             supervisor.stopping("stopping: waiting for what is under way");
-            let stopped = tokio::task::spawn_blocking(move || worker.stop());
+            let stopping = tokio::task::spawn_blocking(move || worker.stop());
+            let (served, told) = (serving.stop(grace), notifying.finish(grace / 2));
+            let stopped = async { tokio::join!(stopping, served, told).0 };
             tokio::select! {
                 ended = timeout(grace, stopped) => if ended.is_ok() {
                     info!("stopped");

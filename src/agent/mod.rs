@@ -16,11 +16,14 @@ mod gather;
 mod jobs;
 mod life;
 mod logging;
+mod notifying;
 mod people;
 mod schedule;
+mod serving;
 mod systemd;
 mod tell;
 mod worker;
+mod wrong;
 
 pub use life::{Options, run};
 pub use logging::start as start_logging;

@@ -15,7 +15,6 @@ use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said}
 use crate::feed;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::report::History;
-use crate::selection::HostAddresses;
 use crate::snapshot::{Cloud, Seen};
 
 /// A person who waits for feeds to have looked, and for what comes of it.
@@ -60,6 +59,9 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        serve: now.serve,
+                        holds: now.holds,
+                        receivers: now.receivers,
                         ..base
                     })),
                     Err(error) => failed(&error),
@@ -199,7 +201,11 @@ impl Engine {
                 info!(config = %self.options.config.display(), "reloaded");
                 self.adopt(loaded, &reloaded.seen);
                 self.worked(worked);
-                Answer::Said(Said { text: "the configuration was reloaded\n".to_owned() })
+                let mut text = "the configuration was reloaded\n".to_owned();
+                if let Some(fault) = self.serving.fault() {
+                    text.push_str(&format!("but for the server: {fault}\n"));
+                }
+                Answer::Said(Said { text })
             }
             Err(message) => {
                 warn!(error = %message, "the configuration was refused: the one before stays in use");
@@ -266,7 +272,6 @@ fn render(
         config,
         templates,
         offers: &offers,
-        hosts: &HostAddresses::new(),
         rebaseline,
         wish: Wish::OfPerson,
         reason: "render",

@@ -119,15 +119,20 @@ impl Change {
     }
 }
 
-/// A change that waits, in words.
-pub(super) fn waiting(waiting: &Waiting) -> String {
-    let change = Change::of(&waiting.summary);
-    let what = format!(
+/// A change in words.
+pub(super) fn change(summary: &ChangeSummary) -> String {
+    let change = Change::of(summary);
+    format!(
         "{} change (+{} −{} prefixes)",
         counted(change.groups, "group", "groups"),
         grouped(change.added),
         grouped(change.removed)
-    );
+    )
+}
+
+/// A change that waits, in words.
+pub(super) fn waiting(waiting: &Waiting) -> String {
+    let what = change(&waiting.summary);
     let until = match &waiting.until {
         Until::Resumed => "waits for `tagwall resume`".to_owned(),
         Until::Open(Closed::Freeze { name, .. }) => format!("waits for the end of freeze {name}"),

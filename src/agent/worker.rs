@@ -95,6 +95,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::panic, reason = "the fault that is noticed")]
     fn a_job_that_panics_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let worker = Worker::start(Operator::open(folder.path(), "test").unwrap()).unwrap();

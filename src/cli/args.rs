@@ -15,6 +15,7 @@ use super::init::InitArgs;
 use super::man::ManArgs;
 use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
+use super::resolve::ResolveArgs;
 use super::restore::RestoreArgs;
 use super::review::{DecideArgs, ReviewArgs};
 use super::run::RunArgs;
@@ -95,6 +96,8 @@ pub enum Command {
     Render(RenderArgs),
     /// Say where a flow is decided: of a profile, an address or a hostname
     Explain(ExplainArgs),
+    /// Resolve hostnames now, and show what would be used
+    Resolve(ResolveArgs),
     /// List the service tags of a publication
     Tags(TagsArgs),
     /// Follow the feeds and keep the rules true, until a signal ends it

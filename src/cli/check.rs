@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::printer::{Printer, WARNING, counted, wrapped};
 use super::{Cli, Exit, exit_of};
 use crate::config::{Config, Dialect, Endpoint, Name, Problem};
+use crate::feed::DISCOVERY_ONLY;
 use crate::intent::Intent;
 use crate::intent::apim::Decided;
 use crate::operate::config_error;
@@ -60,6 +61,7 @@ enum Kind {
     NotCovered,
     AlikeTargets,
     NoTargets,
+    OnlyDiscovery,
 }
 
 /// Loads the configuration, cross-checks it, and renders every target's templates with a complete sample.
@@ -161,6 +163,13 @@ fn warnings(config: &Config) -> Vec<Warning> {
         }
     }
     alike_targets(config, &mut warnings);
+    for feed in config.discovery_only().into_values().flatten() {
+        warnings.push(Warning {
+            kind: Kind::OnlyDiscovery,
+            object: format!("feeds.{feed}"),
+            message: DISCOVERY_ONLY.to_owned(),
+        });
+    }
     if config.targets.is_empty() {
         warnings.push(Warning {
             kind: Kind::NoTargets,

@@ -8,12 +8,14 @@ mod profile;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use super::printer::Printer;
 use super::{Cli, Exit, UsageError, feeds};
 use crate::config::{Config, Name, Server, nearest};
+use crate::names::Book;
 use crate::os::printable::printable;
 use crate::ruleset::AllowRule;
 
@@ -89,7 +91,7 @@ pub(super) fn run(cli: &Cli, args: &ExplainArgs, printer: &Printer) -> anyhow::R
         }
         Ok(Server::Host(host)) => {
             let config = Config::load(&cli.config)?;
-            let answer = host::explain(&config, &host);
+            let answer = host::explain(&config, &host, &book(cli)?);
             print(args, printer, "host", &answer, host::Answer::text)
         }
         Err(reason) => Err(UsageError(format!(
@@ -98,6 +100,10 @@ pub(super) fn run(cli: &Cli, args: &ExplainArgs, printer: &Printer) -> anyhow::R
         ))
         .into()),
     }
+}
+
+fn book(cli: &Cli) -> anyhow::Result<Book> {
+    Book::load(&cli.state_dir).context("cannot read the stored answers")
 }
 
 fn print<A: Serialize>(

@@ -17,6 +17,7 @@ mod printer;
 mod publish;
 mod render;
 mod replay;
+mod resolve;
 mod restore;
 mod review;
 mod run;
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Review(args) => review::review(&cli, args, &printer),
         Command::Approve(args) => review::decide(&cli, args, Verdict::Approve, &printer),
         Command::Reject(args) => review::decide(&cli, args, Verdict::Reject, &printer),
+        Command::Resolve(args) => resolve::run(&cli, args, &printer),
         Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),

@@ -15,7 +15,6 @@ use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
 use crate::os::accounts;
 use crate::render::Templates;
-use crate::selection::HostAddresses;
 
 /// Options of `pause`.
 #[derive(Debug, Args)]
@@ -108,7 +107,6 @@ fn render_here(
         config,
         templates: &templates,
         offers: &operate::offers(publications.into_values(), now),
-        hosts: &HostAddresses::new(),
         rebaseline: args.rebaseline.as_deref(),
         wish: Wish::OfPerson,
         reason: "render",

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::args::{RenderArgs, TargetFile};
 use super::printer::{Printer, unified};
@@ -11,6 +12,7 @@ use super::summary::{Kind, Summary};
 use super::{Cli, Exit, UsageError};
 use crate::config::{Config, Name};
 use crate::feed;
+use crate::names::Book;
 use crate::os::files::{self, Replacement};
 use crate::os::printable::printable;
 use crate::pipeline::{self, Plan};
@@ -22,6 +24,14 @@ use crate::snapshot::{Cloud, Policy};
 /// Largest file of an earlier rendering that is read for a comparison, in bytes.
 const MAX_OLD_BYTES: u64 = 256 << 20;
 
+/// What was answered of the names that the configuration needs, as far as its settings let it be used.
+fn stored_answers(cli: &Cli, config: &Config) -> anyhow::Result<HostAddresses> {
+    let mut book = Book::load(&cli.state_dir).context("cannot read the stored answers")?;
+    let now = Timestamp::now();
+    book.keep(config, now);
+    Ok(book.addresses(now))
+}
+
 pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let config = Config::load(&cli.config)?;
     check_targets(&config, args)?;
@@ -30,19 +40,13 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     }
     let publications = publications(&config, &args.feed, printer)?;
     let templates = Templates::load(&config)?;
+    let hosts = stored_answers(cli, &config)?;
     let previous = args.previous.as_deref().map(read_rule_set).transpose()?;
     let wanted: Vec<Name> = args.target.iter().map(|wanted| wanted.target.clone()).collect();
     let plan = std::thread::scope(|scope| {
         // Digests of whole publications are for the summary only; the plan does not wait for them.
         scope.spawn(|| publications.values().for_each(|publication| _ = publication.digest()));
-        pipeline::plan(
-            &config,
-            &publications,
-            &HostAddresses::new(),
-            &templates,
-            previous.as_ref(),
-            &wanted,
-        )
+        pipeline::plan(&config, &publications, &hosts, &templates, previous.as_ref(), &wanted)
     })?;
     if args.stdout {
         print_files(&narrowed(plan.artifacts, &args.target)?, printer)?;

@@ -23,8 +23,6 @@ pub struct AgentSettings {
     pub maximum_delay: Period,
     /// How often the kernel is compared with what should be in force; 0s: never. Default: 5m.
     pub drift_check: Period,
-    /// Whether a change of the configuration file or of a template is taken without a reload. Default: false.
-    pub watch_configuration: bool,
     /// How long a stop waits for what is under way; a second signal does not wait. Default: 20s.
     pub grace_period: Period,
     /// How long one way is paused or pinned before one is reminded, and then again. Default: 7d.
@@ -48,7 +46,6 @@ impl Default for AgentSettings {
             quiet_period: Self::QUIET_PERIOD,
             maximum_delay: Self::MAXIMUM_DELAY,
             drift_check: Self::DRIFT_CHECK,
-            watch_configuration: false,
             grace_period: Self::GRACE_PERIOD,
             remind_after: Self::REMIND_AFTER,
             socket: None,

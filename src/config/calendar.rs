@@ -341,12 +341,12 @@ mod tests {
     fn a_freeze_wins_over_a_window_and_includes_its_last_day() {
         let calendar = calendar(
             "[windows.day]\nfrom = \"08:00\"\nto = \"18:00\"\n\
-             [freezes.year-end]\nfrom = \"2025-12-20\"\nto = \"2026-01-06\"\nreason = \"year's end\"\n",
+             [freezes.year-end]\nfrom = \"2025-12-20\"\nto = \"2026-01-06\"\nreason = \"end of year\"\n",
         );
         let gate = calendar.gate(at("2026-01-06T12:00:00Z"));
         let freeze = Closed::Freeze {
             name: "year-end".parse().unwrap(),
-            reason: Some("year's end".to_owned()),
+            reason: Some("end of year".to_owned()),
         };
         assert_eq!(gate.closed, Some(freeze));
         // The freeze ends at midnight, when no window is open: the state changes there, and again at eight.

@@ -207,6 +207,22 @@ impl Config {
         groups.chain(self.apim.values().map(|profile| profile.cloud.unwrap_or(default))).collect()
     }
 
+    /// The clouds of which only the Discovery API brings publications, with those feeds.
+    pub fn discovery_only(&self) -> BTreeMap<Cloud, Vec<&Name>> {
+        let mut found: BTreeMap<Cloud, (bool, Vec<&Name>)> = BTreeMap::new();
+        for (name, feed) in &self.feeds {
+            let feed = feed.get_ref();
+            let cloud = feed.cloud.unwrap_or_else(|| self.default_cloud());
+            let (only, names) = found.entry(cloud).or_insert((true, Vec::new()));
+            *only &= feed.discovery.is_some();
+            names.push(name);
+        }
+        found
+            .into_iter()
+            .filter_map(|(cloud, (only, names))| only.then_some((cloud, names)))
+            .collect()
+    }
+
     /// What a publication may contain.
     pub fn policy(&self) -> Policy {
         Policy {

@@ -22,6 +22,10 @@ use std::path::Path;
 use crate::os::files::{self, FileError, Step};
 use crate::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot, SnapshotError};
 
+/// What a person should know where nothing but the Discovery API brings a cloud.
+pub const DISCOVERY_ONLY: &str = "the Service Tag Discovery API is the only feed of this cloud: it carries less than the download \
+     and has lagged it by weeks; add a download, http or directory feed";
+
 /// Reads a publication from a file, or from standard input when the path is `-`, as it streams in.
 pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError> {
     let unreadable = |source| FeedError::Read { path: path.to_owned(), source };

@@ -14,7 +14,7 @@ use super::neighbourhoods;
 use super::plausible::{self, Change};
 use super::scope::{self, Scope};
 use super::{Offer, Offers};
-use crate::config::{Config, Name, space};
+use crate::config::{Config, Mode, Name, space};
 use crate::intent::Intent;
 use crate::prefix::{PrefixSet, special};
 use crate::snapshot::{Cloud, Publication, Snapshot, TagName};
@@ -85,7 +85,8 @@ impl Court<'_> {
         let mut drafts = Drafts::default();
         for (index, scope) in scopes.iter().enumerate() {
             let change = change(scope, &ground, kept.as_ref(), &decided, self.now);
-            let everything = self.config.guard.hold_everything;
+            let everything =
+                self.config.guard.hold_everything || self.config.agent.mode == Mode::Propose;
             for suspicion in plausible::suspicions(scope, &change, &ground, everything) {
                 drafts.add(index, scope, &change.before, suspicion);
             }

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Look, Reply, Said};
 use super::news::News;
 use super::schedule;
-use crate::config::{Dns, DnsPolicy, HostName};
+use super::wanted::wanted;
+use crate::config::{Config, Dns, DnsPolicy, HostName};
+use crate::intent::Intent;
 use crate::prefix::special::special_kind;
 use crate::ruleset::Family;
 use crate::selection::HostAddresses;
@@ -189,6 +191,15 @@ impl Book {
             }
         }
         changed
+    }
+
+    /// Keeps what a configuration wants and lets be used, whoever answered it: for those who ask nobody.
+    pub fn keep(&mut self, config: &Config, now: Timestamp) {
+        let known = self.names.values().flat_map(|entry| entry.addresses.values());
+        let everyone = known.flat_map(|known| known.by.iter().cloned()).collect();
+        let names = wanted(config, &Intent::of(config));
+        // Nobody is told: the caller plans from what is left anyway.
+        let _ = self.want(&names, &everyone, &config.dns, now);
     }
 
     /// The names to look up by now, and those that would follow within `ahead`: one batch instead of several.

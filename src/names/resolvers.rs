@@ -251,7 +251,9 @@ fn end_of_chain(question: &Name, lookup: &Lookup) -> Said {
             return Said::Failed(format!("more than {MOST_ALIASES} aliases in a row"));
         }
         ttl = ttl.min(shortest);
-        aliases.push(printable(target.to_string().trim_end_matches('.'), 255));
+        // In small letters: an answer repeats the random case of the question.
+        let alias = target.to_string().to_ascii_lowercase();
+        aliases.push(printable(alias.trim_end_matches('.'), 255));
         at = target;
     }
     let mut addresses: Vec<IpAddr> = Vec::new();

@@ -64,6 +64,7 @@ pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::float_cmp, reason = "sums of whole numbers are exact")]
     use super::*;
     use crate::config::Dns;
 

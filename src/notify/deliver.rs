@@ -111,6 +111,16 @@ impl Receiver {
         &self.name
     }
 
+    /// The key under which its way stands.
+    pub(super) fn way(&self) -> &'static str {
+        match self.way {
+            Way::Webhook(_) => "webhook",
+            Way::Mail(_) => "mail",
+            Way::Command(_) => "command",
+            Way::Syslog(_) => "syslog",
+        }
+    }
+
     /// Delivers once.
     pub(super) async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
         match &self.way {

@@ -8,6 +8,7 @@
 //! that is wrong right now, as often as the agent looks: whether anybody needs to hear of it again is found out here.
 
 mod deliver;
+mod delivery;
 mod event;
 mod mail;
 mod said;
@@ -29,7 +30,9 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Notify};
 use crate::os::files;
+use crate::report::ReceiverStatus;
 use deliver::Receiver;
+use delivery::{Deliveries, Delivery};
 
 /// Events and conditions that may wait for the notifier.
 const WAITING: usize = 256;
@@ -53,16 +56,20 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Notifier {
     sender: mpsc::Sender<Order>,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    tasks: Vec<AbortOnDropHandle<()>>,
+    deliveries: Deliveries,
+    known: Vec<Event>,
 }
 
 #[derive(Debug)]
 enum Order {
     Tell(Event),
     Lasting(Vec<Event>),
+    Receivers(Vec<Channel>),
 }
 
 /// A receiver as the keeper sees it.
+#[derive(Debug)]
 struct Channel {
     name: String,
     settings: Notify,
@@ -77,19 +84,44 @@ impl Notifier {
             warn!(%error, "what was told before is not known: it may be told again");
             Said::default()
         });
-        let mut tasks = Vec::new();
-        let mut channels = Vec::new();
-        for (name, settings) in &config.notify {
-            let settings = settings.get_ref();
-            let Some(receiver) = Receiver::new(name.as_str(), settings, config) else { continue };
-            let (news, waiting) = mpsc::channel(WAITING_NEWS);
-            let gather = settings.gather.duration();
-            tasks.push(AbortOnDropHandle::new(tokio::spawn(serve(receiver, gather, waiting))));
-            channels.push(Channel { name: name.to_string(), settings: settings.clone(), news });
-        }
+        let known = said.lasting().cloned().collect();
+        let deliveries = Deliveries::default();
+        let (channels, mut tasks) = receivers(config, &deliveries);
         let (sender, orders) = mpsc::channel(WAITING);
         tasks.push(AbortOnDropHandle::new(tokio::spawn(keep(channels, said, path, orders))));
-        Self { sender, _tasks: tasks }
+        Self { sender, tasks, deliveries, known }
+    }
+
+    /// Tells the receivers of another configuration from now on. What the ones before were handed they still deliver.
+    pub fn reload(&mut self, config: &Config) {
+        self.deliveries.forget();
+        let (channels, tasks) = receivers(config, &self.deliveries);
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.extend(tasks);
+        self.order(Order::Receivers(channels));
+    }
+
+    /// What was told to last in an earlier life, and not yet to have ended.
+    pub fn known(&self) -> &[Event] {
+        &self.known
+    }
+
+    /// How it went with each receiver.
+    pub fn receivers(&self) -> Vec<ReceiverStatus> {
+        self.deliveries.all()
+    }
+
+    /// Takes nothing more, and gives what was handed over so much time to be delivered.
+    pub async fn finish(self, within: Duration) {
+        let Self { sender, tasks, .. } = self;
+        drop(sender);
+        let limit = Instant::now() + within;
+        for task in tasks {
+            if timeout_at(limit, task).await.is_err() {
+                warn!("not everything could be told before the end");
+                return;
+            }
+        }
     }
 
     /// Tells of something that happened. Never waits.
@@ -109,9 +141,28 @@ impl Notifier {
     }
 }
 
+/// Starts a task for each receiver of the configuration.
+fn receivers(
+    config: &Config,
+    deliveries: &Deliveries,
+) -> (Vec<Channel>, Vec<AbortOnDropHandle<()>>) {
+    let (mut channels, mut tasks) = (Vec::new(), Vec::new());
+    for (name, settings) in &config.notify {
+        let settings = settings.get_ref();
+        let Some(receiver) = Receiver::new(name.as_str(), settings, config) else { continue };
+        let (news, waiting) = mpsc::channel(WAITING_NEWS);
+        let gather = settings.gather.duration();
+        let delivery = deliveries.of(name, receiver.way());
+        tasks
+            .push(AbortOnDropHandle::new(tokio::spawn(serve(receiver, gather, waiting, delivery))));
+        channels.push(Channel { name: name.to_string(), settings: settings.clone(), news });
+    }
+    (channels, tasks)
+}
+
 /// Keeps what was said, and decides what each receiver hears.
 async fn keep(
-    channels: Vec<Channel>,
+    mut channels: Vec<Channel>,
     mut said: Said,
     path: PathBuf,
     mut orders: mpsc::Receiver<Order>,
@@ -148,6 +199,7 @@ async fn keep(
                 continue;
             }
             Some(Order::Lasting(events)) => lasting = Some(events),
+            Some(Order::Receivers(others)) => channels = others,
             None => {}
         }
         let Some(events) = &lasting else { continue };
@@ -187,7 +239,12 @@ impl Channel {
 }
 
 /// Gathers the news of one receiver into messages, and sees each of them delivered or given up.
-async fn serve(receiver: Receiver, gather: Duration, mut waiting: mpsc::Receiver<News>) {
+async fn serve(
+    receiver: Receiver,
+    gather: Duration,
+    mut waiting: mpsc::Receiver<News>,
+    delivery: Delivery,
+) {
     let receiver = Arc::new(receiver);
     while let Some(first) = waiting.recv().await {
         let mut news = vec![first];
@@ -204,15 +261,18 @@ async fn serve(receiver: Receiver, gather: Duration, mut waiting: mpsc::Receiver
             match receiver.deliver(&message).await {
                 Ok(()) => {
                     info!(receiver = receiver.name(), events = message.events.len(), "told");
+                    delivery.told();
                     break;
                 }
                 Err(error) => match pauses.next() {
                     Some(pause) if error.is_transient() => {
                         warn!(receiver = receiver.name(), %error, ?pause, "not told yet: tried again");
+                        delivery.failed(&error, false);
                         sleep_until(Instant::now() + *pause).await;
                     }
                     _ => {
                         warn!(receiver = receiver.name(), %error, "given up: not told");
+                        delivery.failed(&error, true);
                         break;
                     }
                 },

@@ -128,6 +128,13 @@ impl Said {
         due
     }
 
+    /// What was told to last, each thing once.
+    pub fn lasting(&self) -> impl Iterator<Item = &Event> {
+        let all = self.receivers.values().flatten().map(|told| &told.event);
+        let mut seen = BTreeSet::new();
+        all.filter(move |event| seen.insert((event.kind, event.subject.as_str())))
+    }
+
     /// When a receiver is to hear something again, if nothing changes.
     pub fn next(&self, receiver: &str, again_after: &[Period]) -> Option<Timestamp> {
         let told = self.receivers.get(receiver)?;

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::guard::{Belief, BeliefError};
+use crate::names::{Book, BookError};
 use crate::os::files::{self, FileError};
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
@@ -53,6 +54,9 @@ pub enum OperateError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// What was answered of hostnames cannot be read.
+    #[error("cannot use the stored answers of hostnames: {0}")]
+    Names(#[from] BookError),
     /// A rollback keeps a generation in force.
     #[error("generation {} is pinned by a rollback since {}; `tagwall resume` first", .0.generation, .0.since)]
     Pinned(Pin),
@@ -76,6 +80,7 @@ pub struct Operator {
     archive: Archive,
     memory: Memory,
     belief: Belief,
+    names: Book,
 }
 
 /// What `resume` ended.
@@ -111,7 +116,7 @@ impl Operator {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
         let belief = read_belief(&dir.join(BELIEF))?;
-        Ok(Self { publisher, archive: Archive::new(dir), memory, belief })
+        Ok(Self { publisher, archive: Archive::new(dir), memory, belief, names: Book::load(dir)? })
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -127,6 +132,16 @@ impl Operator {
     /// What is believed.
     pub fn belief(&self) -> &Belief {
         &self.belief
+    }
+
+    /// What was answered of hostnames.
+    pub fn names(&self) -> &Book {
+        &self.names
+    }
+
+    /// Takes up what was answered of hostnames: the next offer uses it, and keeps it with its generation.
+    pub fn learn(&mut self, names: Book) {
+        self.names = names;
     }
 
     /// The newest good document of each cloud.
@@ -205,4 +220,9 @@ fn believed(belief: &Belief) -> Result<Companion, OperateError> {
 /// The memory as a file that changes together with a generation.
 fn companion(memory: &Memory) -> Result<Companion, StateError> {
     Ok(Companion { name: Memory::FILE, bytes: memory.write()? })
+}
+
+/// What was answered of hostnames, as a file that changes together with a generation.
+fn answers(names: &Book) -> Result<Companion, BookError> {
+    Ok(Companion { name: Book::FILE, bytes: names.write()? })
 }

@@ -2,14 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator, believed, companion};
+use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
 use crate::guard::{Belief, Offers};
 use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
-use crate::selection::HostAddresses;
 use crate::snapshot::Publication;
 use crate::state::Memory;
 
@@ -22,8 +21,6 @@ pub struct Offering<'o> {
     pub templates: &'o Templates,
     /// The newest publication of each cloud.
     pub offers: &'o Offers,
-    /// The addresses by which hostnames are known.
-    pub hosts: &'o HostAddresses,
     /// Why older publications are taken as a new beginning; none: they are refused.
     pub rebaseline: Option<&'o str>,
     /// Who wants it.
@@ -90,12 +87,15 @@ impl Operator {
         let &Offering { config, templates, offers, now, .. } = offering;
         let until = self.obstacle(&offering.wish)?;
         let (memory, belief, reason) = self.take(offering)?;
+        let mut names = self.names.clone();
+        names.keep(config, now);
+        let hosts = names.addresses(now);
         let inputs = Inputs {
             config,
             templates,
             belief: &belief,
             offers,
-            hosts: offering.hosts,
+            hosts: &hosts,
             previous: None,
             now,
         };
@@ -110,7 +110,19 @@ impl Operator {
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        // The manifest names what was published and judged; what is believed of it stands in the rule set.
+        for record in &mut request.publications {
+            if let Some(standing) = judgement.belief.standing(record.cloud) {
+                record.source.clone_from(&standing.source);
+                record.date = standing.date.map(|date| date.to_string());
+                record.change_number = standing.change_number;
+                record.digest = standing.digest;
+            }
+        }
         request.companions = vec![companion(&memory)?, believed(&judgement.belief)?];
+        if names.entries().next().is_some() {
+            request.companions.push(answers(&names)?);
+        }
         let mut offered = Offered {
             published: None,
             waiting: None,

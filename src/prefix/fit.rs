@@ -199,6 +199,11 @@ fn is_below<B: Bits>(number: B, bit: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::needless_pass_by_value,
+        clippy::single_match_else,
+        reason = "an exhaustive search, written to be read"
+    )]
     use super::*;
     use crate::prefix::special;
 

@@ -12,18 +12,24 @@ pub(super) const TEMPLATES: &[(&str, &str)] =
 pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, RenderError> {
     let mut files = Vec::new();
     for group in job.groups() {
-        let pieces: Vec<(String, Vec<&str>, usize)> = match settings.layout {
-            ListLayout::Together => vec![(
-                format!("{}.txt", group.name),
-                vec![&group.v4, &group.v6],
-                group.v4_count + group.v6_count,
-            )],
+        let whole = match settings.layout {
+            ListLayout::Together => {
+                vec![(group.name.clone(), [&*group.v4, &*group.v6].concat())]
+            }
             ListLayout::Apart => vec![
-                (format!("{}-v4.txt", group.name), vec![&group.v4], group.v4_count),
-                (format!("{}-v6.txt", group.name), vec![&group.v6], group.v6_count),
+                (format!("{}-v4", group.name), group.v4.clone()),
+                (format!("{}-v6", group.name), group.v6.clone()),
             ],
         };
-        for (name, packed, count) in pieces {
+        let pieces = whole.into_iter().flat_map(|(name, text)| match settings.parts {
+            None => vec![(format!("{name}.txt"), text)],
+            Some(parts) => {
+                let number = |(part, text)| (format!("{name}-{}.txt", part + 1), text);
+                spread(&text, parts.get()).into_iter().enumerate().map(number).collect()
+            }
+        });
+        for (name, prefixes) in pieces {
+            let count = prefixes.lines().count();
             // A reader takes an empty list for "nothing is allowed"; hostnames without addresses are in the summary.
             if count == 0 {
                 continue;
@@ -35,17 +41,87 @@ pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, Render
                     what: "prefixes",
                     count,
                     limit,
-                    ways_out: "raise `max-entries`, select regional tags, or split the group"
-                        .to_owned(),
+                    ways_out:
+                        "raise `max-entries` or `parts`, select regional tags, or split the group"
+                            .to_owned(),
                 });
             }
             let mut context = Context::new();
             let header = if settings.header { job.header() } else { Vec::new() };
             context.insert("header", &header);
             context.insert("group", &group);
-            context.insert("prefixes", &packed.concat());
+            context.insert("prefixes", &prefixes);
             files.push(File::new(name, job.templates.render("list/group.txt", &context)?));
         }
     }
     Ok(files)
+}
+
+/// Lines spread over parts: each goes where its number for that part is the greatest (rendezvous hashing). So a line's part
+/// depends on nothing but the line, and a part that is added only takes lines, which no other part gets.
+fn spread(text: &str, parts: u8) -> Vec<String> {
+    let mut spread = vec![String::new(); usize::from(parts)];
+    for line in text.lines() {
+        let part = (0..parts).max_by_key(|part| weight(line, *part)).unwrap_or(0);
+        spread[usize::from(part)].push_str(line);
+        spread[usize::from(part)].push('\n');
+    }
+    spread
+}
+
+/// FNV-1a, and the finish of MurmurHash3 so that a last digit changes every bit. Its values decide what is in which file: they
+/// must stay as they are.
+fn weight(line: &str, part: u8) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = std::iter::once(part).chain(line.bytes()).fold(0xcbf2_9ce4_8422_2325, step);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(count: u32) -> Vec<String> {
+        (0..count)
+            .map(|n| format!("{}/32\n", std::net::Ipv4Addr::from_bits(0xc612_0000 + n)))
+            .collect()
+    }
+
+    #[test]
+    fn parts_are_even_and_whole_and_in_order() {
+        let text = lines(10_000).concat();
+        let parts = spread(&text, 4);
+        for part in &parts {
+            assert!((2_300..2_700).contains(&part.lines().count()), "{}", part.lines().count());
+        }
+        let mut all: Vec<&str> = parts.iter().flat_map(|part| part.lines()).collect();
+        assert_eq!(all.len(), 10_000);
+        let address = |line: &str| line[..line.len() - 3].parse::<std::net::Ipv4Addr>().unwrap();
+        assert!(parts.iter().all(|part| part.lines().map(address).is_sorted()));
+        all.sort_unstable();
+        let mut expected: Vec<&str> = text.lines().collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn what_comes_and_goes_moves_nothing_else() {
+        let all = lines(2_000);
+        let some: String = all.iter().step_by(3).map(String::as_str).collect();
+        let (of_all, of_some) = (spread(&all.concat(), 5), spread(&some, 5));
+        for (some, all) in of_some.iter().zip(&of_all) {
+            assert!(some.lines().all(|line| all.contains(&format!("{line}\n"))));
+        }
+        // One part more: every line stays, or is in the new part.
+        let more = spread(&all.concat(), 6);
+        for (before, after) in of_all.iter().zip(&more) {
+            assert!(after.lines().all(|line| before.contains(&format!("{line}\n"))));
+        }
+        assert!((250..420).contains(&more[5].lines().count()), "{}", more[5].lines().count());
+        // The values are part of what users have on their devices.
+        assert_eq!(weight("192.0.2.0/24", 0), 0xd09a_58d3_6b4f_b498);
+    }
 }

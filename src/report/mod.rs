@@ -9,6 +9,8 @@
 mod agent;
 mod group;
 mod history;
+mod names;
+mod notify;
 mod serve;
 mod status;
 pub mod text;
@@ -16,6 +18,8 @@ pub mod text;
 pub use agent::{AgentStatus, FeedStatus, FoundStatus};
 pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History};
+pub use names::{AddressStatus, NameStatus, OutsideStatus};
+pub use notify::{HoldStatus, ReceiverStatus};
 pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 

@@ -6,8 +6,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::NameStatus;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
-use super::{AgentStatus, FeedStatus, GroupStatus, ReportError, ServeStatus};
+use super::{
+    AgentStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus, ReportError, ServeStatus,
+};
 use crate::config::Name;
 use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store};
 use crate::snapshot::Digest;
@@ -60,6 +63,15 @@ pub struct Status {
     /// The address groups in force, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupStatus>,
+    /// What the running agent holds until somebody decides, or time does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldStatus>,
+    /// Who is told, as the running agent sees it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receivers: Vec<ReceiverStatus>,
+    /// The hostnames that are resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameStatus>,
     /// The server; none when nothing is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serve: Option<ServeStatus>,
@@ -147,6 +159,9 @@ impl Status {
             agent: None,
             feeds: Vec::new(),
             groups: Vec::new(),
+            holds: Vec::new(),
+            receivers: Vec::new(),
+            names: Vec::new(),
             serve: None,
         }
     }
@@ -224,6 +239,15 @@ impl Status {
         }
         for feed in &self.feeds {
             text.push_str(&feed.text(self.at));
+        }
+        for hold in &self.holds {
+            text.push_str(&hold.text(self.at));
+        }
+        for receiver in &self.receivers {
+            text.push_str(&receiver.text(self.at));
+        }
+        for name in &self.names {
+            text.push_str(&name.text(self.at));
         }
         if let Some(serve) = &self.serve {
             text.push_str(&serve.text(self.at));

@@ -250,7 +250,9 @@ fn pause_of(value: &str, now: Timestamp) -> Option<Duration> {
     let pause = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
         Duration::from_secs(value.parse().unwrap_or(u64::MAX))
     } else {
-        let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+        // A weekday that does not fit its date says no less when to come back.
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+        let at = parser.parse_timestamp(value).ok()?;
         Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(pause.min(LONGEST_PAUSE))

@@ -116,7 +116,8 @@ impl Machine {
         let enter: String = cgroups(&self.id)
             .iter()
             .map(|folder| format!("echo $$ > {}/cgroup.procs; ", folder.display()))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         let log = File::create(self.folder.path().join("console")).unwrap();
         let nspawn = Command::new("sh")
             .args(["-c", &format!("{enter} exec systemd-nspawn \"$@\""), "sh", "-q", "-b", "-D"])

@@ -370,7 +370,7 @@ fn answer(
         }
         Body::Cut(bytes, after) => stream.write_all(&bytes[..after])?,
         Body::Endless => {
-            let piece = [b' '; 64 << 10];
+            let piece = vec![b' '; 64 << 10];
             for _ in 0..ENOUGH / piece.len() {
                 stream.write_all(&piece)?;
             }

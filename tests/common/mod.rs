@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
+pub(crate) mod dns;
 pub(crate) mod feeds;
 pub(crate) mod host;
 pub(crate) mod loaded;

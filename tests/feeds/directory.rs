@@ -136,7 +136,7 @@ async fn an_unreadable_file_is_told_and_read_when_it_can_be() {
     assert_eq!(dropped.number().await, 1);
     let name = "ServiceTags_Example_20250908.json";
     dropped.put(name, &edition(2));
-    fs::set_permissions(dropped.path(name), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dropped.path(name), fs::Permissions::from_mode(0o0)).unwrap();
     if rustix::process::geteuid().is_root() {
         // root reads everything: a file larger than allowed stands for one that cannot be read.
         let file = OpenOptions::new().write(true).open(dropped.path(name)).unwrap();

@@ -82,7 +82,7 @@ async fn pages_become_one_document_and_the_token_is_kept() {
     pages(&fake, 7, 3);
     let mut source = with_secret(&fake);
     let first = found(&mut source).await;
-    let whole = tagwall::feed::example(&Default::default()).unwrap();
+    let whole = tagwall::feed::example(&tagwall::snapshot::Policy::default()).unwrap();
     assert_eq!(first.publication.digest(), whole.digest());
     assert_eq!(first.publication.snapshot.change_number(), 7);
     let asked = &fake.asked(TOKENS)[0];
@@ -263,7 +263,8 @@ async fn an_application_signs_with_its_certificate() {
         let hex: String = decode(header["x5t"].as_str().unwrap())
             .iter()
             .map(|byte| format!("{byte:02X}"))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!(fingerprint.trim().rsplit('=').next().unwrap().replace(':', ""), hex);
         let pem = std::fs::read(&certificate).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();

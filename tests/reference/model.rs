@@ -1,4 +1,5 @@
 //! The configuration as tables and settings, read from the sources.
+#![allow(clippy::needless_for_each, reason = "reads as it is written")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

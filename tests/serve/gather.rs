@@ -1,4 +1,5 @@
 //! What is served of a real state folder, published by the real program.
+#![allow(clippy::case_sensitive_file_extension_comparisons, reason = "the names are ours")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

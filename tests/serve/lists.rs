@@ -1,4 +1,9 @@
 //! Lists and documents: bytes, tags, conditions, encodings, and one generation at a time.
+#![allow(
+    clippy::assigning_clones,
+    clippy::format_collect,
+    reason = "a test is read, not run often"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

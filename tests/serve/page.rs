@@ -1,4 +1,5 @@
 //! The page in a real browser, and what is in it.
+#![allow(clippy::format_collect, reason = "a test is read, not run often")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,9 @@
 //! TLS with the clients that people have: versions, wrong authorities, client certificates, renewal, expiry.
+#![allow(
+    clippy::single_match_else,
+    clippy::single_match,
+    reason = "both outcomes stand side by side"
+)]
 
 use std::fs;
 use std::path::Path;

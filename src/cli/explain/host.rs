@@ -1,21 +1,27 @@
 //! Which groups name a hostname, and which rules lead there.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::RuleAnswer;
 use crate::cli::printer::{HEADLINE, WARNING, wrapped};
 use crate::config::{Config, HostName, Name};
 use crate::intent::Intent;
+use crate::names::{Book, Expected};
+use crate::report::NameStatus;
 use crate::ruleset::RuleSet;
-use crate::selection::Selection;
+use crate::selection::{Publications, Selection};
 
 #[derive(Serialize)]
 pub(super) struct Answer {
     host: HostName,
     groups: Vec<GroupHit>,
     rules: Vec<RuleAnswer>,
-    /// Hostnames are part of the rules, but their addresses are not known from a publication.
+    /// Whether addresses are known that dialects without hostnames use.
     resolved: bool,
+    /// What is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<NameStatus>,
 }
 
 #[derive(Serialize)]
@@ -25,7 +31,7 @@ struct GroupHit {
     by: HostName,
 }
 
-pub(super) fn explain(config: &Config, host: &HostName) -> Answer {
+pub(super) fn explain(config: &Config, host: &HostName, book: &Book) -> Answer {
     // Hostnames stand in the configuration and the profiles' tables: no publication is needed.
     let rules = RuleSet::build(&Intent::of(config), &Selection::default());
     let groups: Vec<GroupHit> = rules
@@ -38,7 +44,11 @@ pub(super) fn explain(config: &Config, host: &HostName) -> Answer {
         .collect();
     let hit = |group: &Name| groups.iter().any(|found| found.name == *group);
     let letting = rules.rules.iter().filter(|rule| hit(&rule.group)).map(RuleAnswer::of).collect();
-    Answer { host: host.clone(), groups, rules: letting, resolved: false }
+    let known = NameStatus::all(book, &Expected::new(), &Publications::new())
+        .into_iter()
+        .find(|known| known.name == *host);
+    let resolved = known.as_ref().is_some_and(|known| !known.addresses.is_empty());
+    Answer { host: host.clone(), groups, rules: letting, resolved, known }
 }
 
 /// Whether a name of a group stands for this host: the same name, or a wildcard above it.
@@ -73,9 +83,17 @@ impl Answer {
         for rule in &self.rules {
             text.push_str(&format!("  {}\n", wrapped(&rule.line(), 98, "      ")));
         }
-        text.push_str(
-            "not yet resolved: its addresses are not part of the rules; a dialect with hostnames takes the name\n",
-        );
+        let now = Timestamp::now();
+        if let Some(known) = &self.known {
+            text.push_str(&format!("{HEADLINE}addresses{HEADLINE:#}\n"));
+            text.push_str(&known.text(now));
+            text.push_str(&known.details(now));
+        }
+        if !self.resolved {
+            text.push_str(
+                "not yet resolved: its addresses are not part of the rules; a dialect with hostnames takes the name\n",
+            );
+        }
         text
     }
 }

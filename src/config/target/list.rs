@@ -1,5 +1,7 @@
 //! Settings of the list and json dialects.
 
+use std::num::NonZeroU8;
+
 use serde::{Deserialize, Serialize};
 
 /// One prefix a line.
@@ -12,6 +14,9 @@ pub struct List {
     pub header: bool,
     /// Most lines in one file. Default: no limit.
     pub max_entries: Option<usize>,
+    /// Spread each file over this many, GROUP-1.txt and so on, for devices whose lists are short. A prefix stays in its part
+    /// whatever others do; with one part more, those that move all move into the new one. Default: one file.
+    pub parts: Option<NonZeroU8>,
 }
 
 /// How the families of a group are spread over files.

@@ -1,3 +1,5 @@
+#![allow(clippy::similar_names, reason = "change and changes")]
+
 use std::collections::BTreeMap;
 
 use super::*;

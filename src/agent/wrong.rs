@@ -1,0 +1,182 @@
+//! What is wrong right now, for the people who are told. Pure: all that it needs is handed in.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::notifying::{View, dated};
+use crate::config::{EventKind, Feed, Name};
+use crate::feed::{DISCOVERY_ONLY, Ending};
+use crate::notify::Event;
+use crate::report::FeedStatus;
+use crate::report::text::{length, relative};
+use crate::snapshot::Cloud;
+
+/// So long before a credential ends one is told.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Everything that is wrong, in a fixed order.
+pub(super) fn all(view: &View<'_>) -> Vec<Event> {
+    let mut events = Vec::new();
+    publishing(view, &mut events);
+    for hold in &view.facts.holds {
+        push(
+            &mut events,
+            EventKind::Held,
+            format!("hold {}", hold.id),
+            &format!("{}; see `tagwall review`", hold.summary()),
+        );
+    }
+    for feed in &view.status.feeds {
+        if let Some(text) = unreachable(view, feed) {
+            push(&mut events, EventKind::Failed, subject(&feed.name), &text);
+        }
+    }
+    for cloud in view.config.clouds() {
+        if let Some(text) = stale(view, cloud) {
+            push(&mut events, EventKind::Stale, format!("cloud {cloud}"), &text);
+        }
+    }
+    expiring(view, &mut events);
+    events
+}
+
+/// What a person should know of a feed beside its errors.
+pub(super) fn notes(view: &View<'_>, feed: &FeedStatus) -> Vec<String> {
+    let mut notes = feed.notes.clone();
+    notes.extend(stale(view, feed.cloud));
+    let lonely = view.config.discovery_only();
+    if lonely.get(&feed.cloud).is_some_and(|feeds| feeds.contains(&&feed.name)) {
+        notes.push(DISCOVERY_ONLY.to_owned());
+    }
+    notes
+}
+
+fn push(events: &mut Vec<Event>, kind: EventKind, subject: impl Into<String>, summary: &str) {
+    events.push(Event::new(kind, subject, summary));
+}
+
+fn subject(feed: &Name) -> String {
+    format!("feed {feed}")
+}
+
+/// Publications that fail or are stopped, targets that are not as they should be, a configuration that is refused.
+fn publishing(view: &View<'_>, events: &mut Vec<Event>) {
+    let status = view.status;
+    if let Some(failed) = status.agent.as_ref().and_then(|agent| agent.failed.as_ref()) {
+        push(events, EventKind::Failed, "publication", failed);
+    }
+    if let Some(refused) = status.agent.as_ref().and_then(|agent| agent.config_refused.as_ref()) {
+        let first = refused.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let text = format!("refused, the one before stays in use; see `tagwall status`: {first}");
+        push(events, EventKind::Failed, "configuration", &text);
+    }
+    for (subject, text) in view.drifted {
+        let first = text.lines().next().unwrap_or_default();
+        push(events, EventKind::Failed, subject.clone(), first);
+    }
+    for target in &status.targets {
+        if let Some(behind) = &target.behind {
+            let text = format!("is behind, and keeps the files that it had; {}", behind.message);
+            push(events, EventKind::Failed, format!("target {} behind", target.name), &text);
+        }
+    }
+    let faults: Vec<_> = status.serve.iter().flat_map(|serve| &serve.faults).cloned().collect();
+    if !faults.is_empty() {
+        push(events, EventKind::Failed, "server", &faults.join("; "));
+    }
+    if let Some(pause) = &status.pause {
+        let text = format!(
+            "paused by {} ({}): nothing is published until `tagwall resume`",
+            pause.by, pause.reason
+        );
+        push(events, EventKind::Paused, "pause", &text);
+    }
+    if let Some(pin) = &status.pin {
+        let text = format!(
+            "generation {} is kept in force by a rollback: nothing is published until `tagwall resume`",
+            pin.generation
+        );
+        push(events, EventKind::Paused, "pin", &text);
+    }
+}
+
+/// Why a feed is out of reach, when that is worth telling.
+fn unreachable(view: &View<'_>, feed: &FeedStatus) -> Option<String> {
+    let known = || {
+        let same = |event: &&Event| {
+            event.kind == EventKind::Failed && event.subject == subject(&feed.name)
+        };
+        view.known.iter().find(same).map(|event| event.summary.clone())
+    };
+    let Some(error) = &feed.error else {
+        // What an earlier life told has not ended before the feed has answered.
+        return if feed.looked.is_none() { known() } else { None };
+    };
+    let confirmed = view.facts.confirmed.get(feed.name.as_str()).copied();
+    let answered = feed.answered.max(confirmed);
+    let settings = view.config.feeds.get(&feed.name).map(toml::Spanned::get_ref);
+    let limit = SignedDuration::from(
+        settings.map_or(Feed::UNREACHABLE_AFTER, |feed| feed.unreachable_after),
+    );
+    let silent = view.now.duration_since(answered.unwrap_or(view.since));
+    let told = feed.answered.is_none() && known().is_some();
+    let serious = view.hopeless.contains(&feed.name) || silent >= limit || told;
+    let last = answered
+        .map_or_else(|| "never answered yet".to_owned(), |at| format!("last answered at {at}"));
+    serious.then(|| format!("{last}: {error}"))
+}
+
+/// How old the newest publication of a cloud is, when that is too old.
+fn stale(view: &View<'_>, cloud: Cloud) -> Option<String> {
+    let of_cloud =
+        |feed: &&Feed| feed.cloud.unwrap_or_else(|| view.config.default_cloud()) == cloud;
+    let feeds = view.config.feeds.values().map(toml::Spanned::get_ref).filter(of_cloud);
+    let limit = SignedDuration::from(feeds.map(|feed| feed.stale_after).min()?);
+    let brought = view.status.feeds.iter().filter(|feed| feed.cloud == cloud).filter_map(|feed| {
+        let found = feed.found.as_ref()?;
+        let date = found.date.as_ref().and_then(|date| date.parse().ok());
+        Some(dated(date).unwrap_or(found.at))
+    });
+    let newest = brought.chain(view.facts.newest.get(&cloud).copied()).max()?;
+    let age = view.now.duration_since(newest);
+    (age >= limit).then(|| {
+        let day = newest.strftime("%Y-%m-%d");
+        format!("the newest publication is of {day}, more than {} old", length(limit))
+    })
+}
+
+/// Credentials and certificates that end soon, have ended, or cannot be read.
+fn expiring(view: &View<'_>, events: &mut Vec<Event>) {
+    for (name, endings) in &view.facts.endings {
+        match endings {
+            Ok(endings) => {
+                for Ending { what, at } in
+                    endings.iter().filter(|ending| ends_soon(ending.at, view.now))
+                {
+                    push(
+                        events,
+                        EventKind::Expiring,
+                        format!("{}: {what}", subject(name)),
+                        &ends(*at, view.now),
+                    );
+                }
+            }
+            Err(error) => {
+                push(events, EventKind::Failed, format!("{}: certificate", subject(name)), error);
+            }
+        }
+    }
+    if let Some(serve) = &view.status.serve
+        && let Some(at) = serve.certificate_ends.filter(|_| serve.certificate_warning)
+    {
+        push(events, EventKind::Expiring, "server: certificate", &ends(at, view.now));
+    }
+}
+
+fn ends_soon(at: Timestamp, now: Timestamp) -> bool {
+    at.duration_since(now) <= EXPIRES_SOON
+}
+
+fn ends(at: Timestamp, now: Timestamp) -> String {
+    let verb = if at > now { "ends" } else { "ended" };
+    format!("{verb} at {at}, {}: renew it", relative(at, now))
+}
