@@ -186,6 +186,8 @@ pub enum Cause {
         /// That cloud.
         cloud: Cloud,
     },
+    /// Space that no tag had before, in a group that would lose nearly all that it has.
+    Exchanged,
     /// A tag is smaller than it ever was, and nothing is believed yet to compare it with.
     TooSmall {
         /// The tag.
@@ -225,6 +227,7 @@ impl Cause {
             | Self::OutsideAzure { .. }
             | Self::OtherService { .. }
             | Self::OtherCloud { .. }
+            | Self::Exchanged
             | Self::TooSmall { .. }
             | Self::TooLarge { .. }
             | Self::Everything => true,
@@ -295,6 +298,8 @@ impl fmt::Display for Cause {
             ),
             Self::OtherService { tag } => write!(formatter, "belongs to {tag}"),
             Self::OtherCloud { cloud } => write!(formatter, "belongs to cloud {cloud}"),
+            Self::Exchanged => formatter
+                .write_str("no tag had it before, and the group would lose nearly all that it has"),
             Self::TooSmall { tag, addresses, floor } => write!(
                 formatter,
                 "first seen with {} IPv4 addresses, {tag} is expected to have {} at least",
