@@ -204,20 +204,24 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
         return;
     }
     places(&change.grown, ground, found);
-    // A group that is exchanged and not changed: nothing about it is taken on trust, and what no tag had before waits.
-    let exchanged = FAMILIES.iter().any(|family| {
+    // What is exchanged and not changed: nothing about it is taken on trust, and what no tag had before waits.
+    let mut exchanged = PrefixSet::new();
+    for family in FAMILIES {
         let (lost, all) = ((family.count)(&change.removed), (family.count)(&change.before));
-        lost > 0 && share(lost, all) >= EXCHANGED
-    });
-    if exchanged {
-        found.add(Kind::Addition, &ground.never_seen(&change.grown), Cause::Exchanged);
+        if lost > 0 && share(lost, all) >= EXCHANGED {
+            exchanged = exchanged.union(&(family.of)(&change.grown));
+        }
     }
+    found.add(Kind::Addition, &ground.never_seen(&exchanged), Cause::Exchanged);
     for (tag, state, added) in parts(scope, ground, &change.grown) {
         for (other, space) in ground.of_other_services(tag, state, &added, false) {
             found.add(Kind::Addition, &space, Cause::OtherService { tag: other });
         }
-        for (custom, within, space) in ground.strays(tag, state, &added, exchanged) {
-            found.add(Kind::Addition, &space, stray_cause(custom, tag, within));
+        let doubtful = added.intersection(&exchanged);
+        for (part, strict) in [(&added, false), (&doubtful, true)] {
+            for (custom, within, space) in ground.strays(tag, state, part, strict) {
+                found.add(Kind::Addition, &space, stray_cause(custom, tag, within));
+            }
         }
     }
     let regional = scope.tags.keys().all(|tag| tag.suffix().is_some());
