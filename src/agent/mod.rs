@@ -7,7 +7,7 @@
 //!
 //! The life of the process, in order: configuration → logging → lock → mend → rules in force → stored publications → feeds,
 //! names, server, control socket → ready. The loop runs on one thread and never blocks; the state is worked at on another
-//! ([`worker`]), one job at a time; the server has threads of its own.
+//! (`worker`), one job at a time; the server has threads of its own.
 
 mod clock;
 mod engine;

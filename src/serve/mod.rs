@@ -4,9 +4,9 @@
 //! of our own is answered with 503 and never with an empty list, 401 or 403; nothing can be changed over HTTP; a fault of the
 //! server never touches the agent's loop. Is handed values ([`View`]) and decides nothing.
 //!
-//! A connection goes through [`doors`] and [`crowd`] into a task of its own ([`server`]), speaks TLS ([`tls`]) on a stream that
-//! does not wait for ever ([`patient`]), and each of its requests is judged ([`access`]), answered ([`answer`]) and counted
-//! ([`counters`]).
+//! A connection goes through `doors` and `crowd` into a task of its own (`server`), speaks TLS (`tls`) on a stream that
+//! does not wait for ever (`patient`), and each of its requests is judged (`access`), answered (`answer`) and counted
+//! (`counters`).
 
 mod access;
 mod answer;
