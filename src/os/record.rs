@@ -2,6 +2,7 @@
 //!
 //! Owns the reading of a file that only this program writes: bounded, strict, and refused when its format is another one.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -40,7 +41,7 @@ pub enum RecordError {
 
 impl RecordError {
     /// A file is not as this program writes it.
-    pub fn malformed(path: &Path, reason: impl ToString) -> Self {
+    pub fn malformed(path: &Path, reason: impl Display) -> Self {
         Self::Malformed { path: path.to_owned(), reason: reason.to_string() }
     }
 }
