@@ -465,7 +465,7 @@ fn faults_and_attacks_are_held() {
         let mut rng = Rng::with_seed(20_250_908);
         for &(kind, mutate, count) in KINDS {
             let mut tally = Tally::default();
-            for _ in 0..if long { count * 3 } else { count / 10 + 1 } {
+            for _ in 0..if long { count * 10 } else { count / 10 + 1 } {
                 let Some(mutated) = mutate(&bench, &mut rng) else { continue };
                 try_one(&bench, &before, &clean, kind, mutated, &mut tally);
             }

@@ -311,6 +311,9 @@ fn places(added: &PrefixSet, ground: &Ground<'_>, found: &mut Found) {
         let foreign = added.intersection(space);
         found.add(Kind::Addition, &foreign, Cause::OtherCloud { cloud: *cloud });
     }
+    if let Some(kept) = ground.other_document() {
+        found.add(Kind::Addition, added, Cause::OtherDocument { kept });
+    }
 }
 
 /// The part of an addition that each tag brings.
