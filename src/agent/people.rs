@@ -59,6 +59,7 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        names: now.names,
                         serve: now.serve,
                         holds: now.holds,
                         receivers: now.receivers,

@@ -5,6 +5,7 @@
 //! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
 
 mod decide;
+mod follow;
 mod kind;
 mod offer;
 mod replay;
@@ -142,6 +143,13 @@ impl Operator {
     /// Takes up what was answered of hostnames: the next offer uses it, and keeps it with its generation.
     pub fn learn(&mut self, names: Book) {
         self.names = names;
+    }
+
+    /// Takes up and keeps what was answered of hostnames, although the rules stay as they are: when each address was seen
+    /// last is known to the next start.
+    pub fn keep_names(&mut self, names: Book) -> Result<(), OperateError> {
+        self.learn(names);
+        Ok(self.publisher.keep(&[answers(&self.names)?])?)
     }
 
     /// The newest good document of each cloud.

@@ -46,7 +46,7 @@ pub enum Wish {
 }
 
 /// What became of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Offered {
     /// Whether a new generation is in force; none: the change waits.
     pub published: Option<Published>,
@@ -100,13 +100,7 @@ impl Operator {
             now,
         };
         let (judgement, plan) = pipeline::judged(&inputs)?;
-        let warnings = plan
-            .artifacts
-            .iter()
-            .flat_map(|artifact| {
-                artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
-            })
-            .collect();
+        let warnings = plan.warnings();
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
@@ -123,14 +117,7 @@ impl Operator {
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
-        let mut offered = Offered {
-            published: None,
-            waiting: None,
-            summary: ChangeSummary::default(),
-            warnings,
-            restored: Vec::new(),
-            next: judgement.next,
-        };
+        let mut offered = Offered { warnings, next: judgement.next, ..Offered::default() };
         if !self.publisher.is_in_force(&request)? {
             let before = self.rules_in_force()?;
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
@@ -153,7 +140,7 @@ impl Operator {
     }
 
     /// What a change would have to wait for; an error where a person wants it.
-    fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
+    pub(super) fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
             Wish::OfPerson => match (&self.memory.pause, &self.memory.pin) {
                 (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
