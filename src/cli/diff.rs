@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, counted, grouped, v6_space};
+use super::change::Amounts;
+use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, counted, grouped};
 use super::{Cli, Exit, feeds};
 use crate::config::Config;
 use crate::feed::{self, FeedError};
@@ -49,7 +50,7 @@ struct Comparison {
     equal: bool,
     tags: Vec<TagChange>,
     /// All tags together: an address that moves from one tag to another is neither added nor removed here.
-    total: Change,
+    total: Amounts,
 }
 
 #[derive(Serialize)]
@@ -72,18 +73,7 @@ struct TagChange {
     /// Which of region, service and features differ.
     fields: Vec<&'static str>,
     #[serde(flatten)]
-    change: Change,
-}
-
-#[derive(Serialize, Default)]
-struct Change {
-    prefixes_added: usize,
-    prefixes_removed: usize,
-    v4_addresses_added: u64,
-    v4_addresses_removed: u64,
-    /// As text: IPv6 space does not fit into the numbers that most JSON readers have.
-    v6_addresses_added: String,
-    v6_addresses_removed: String,
+    change: Amounts,
 }
 
 pub(super) fn run(cli: &Cli, args: &DiffArgs, printer: &Printer) -> anyhow::Result<Exit> {
@@ -116,11 +106,11 @@ fn compare(old: &Publication, new: &Publication) -> Comparison {
         before.tags().iter().chain(after.tags()).map(ServiceTag::name).collect();
     let tags: Vec<TagChange> =
         names.into_iter().filter_map(|name| tag_change(before, after, name)).collect();
-    let sum = |of: fn(&Change) -> usize| tags.iter().map(|tag| of(&tag.change)).sum();
+    let sum = |of: fn(&Amounts) -> usize| tags.iter().map(|tag| of(&tag.change)).sum();
     let prefixes_added = sum(|change| change.prefixes_added);
     let prefixes_removed = sum(|change| change.prefixes_removed);
     let space = SpaceChange::between(&whole(before), &whole(after));
-    let total = Change::of(&space, prefixes_added, prefixes_removed);
+    let total = Amounts::of(&space, prefixes_added, prefixes_removed);
     Comparison {
         format: "tagwall-diff/1",
         cloud: before.cloud(),
@@ -174,7 +164,7 @@ fn tag_change(before: &Snapshot, after: &Snapshot, name: &TagName) -> Option<Tag
         old_change_number: old.map(ServiceTag::change_number),
         new_change_number: new.map(ServiceTag::change_number),
         fields,
-        change: Change::of(&change, prefixes_added, prefixes_removed),
+        change: Amounts::of(&change, prefixes_added, prefixes_removed),
     })
 }
 
@@ -214,39 +204,6 @@ impl Side {
             counted(self.tags, "tag", "tags"),
             counted(self.prefixes, "prefix", "prefixes")
         )
-    }
-}
-
-impl Change {
-    fn of(space: &SpaceChange, prefixes_added: usize, prefixes_removed: usize) -> Self {
-        Self {
-            prefixes_added,
-            prefixes_removed,
-            v4_addresses_added: space.added.v4_addresses(),
-            v4_addresses_removed: space.removed.v4_addresses(),
-            v6_addresses_added: space.added.v6_addresses().to_string(),
-            v6_addresses_removed: space.removed.v6_addresses().to_string(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "{ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} prefixes",
-            grouped(self.prefixes_added),
-            grouped(self.prefixes_removed)
-        );
-        for (sign, style, v4, v6) in [
-            ("+", ADDED, self.v4_addresses_added, &self.v6_addresses_added),
-            ("−", REMOVED, self.v4_addresses_removed, &self.v6_addresses_removed),
-        ] {
-            if v4 > 0 {
-                text.push_str(&format!(", {style}{sign}{}{style:#} addresses", grouped(v4)));
-            }
-            if let Ok(v6 @ 1..) = v6.parse::<u128>() {
-                text.push_str(&format!(", {style}{sign}{}{style:#}", v6_space(v6)));
-            }
-        }
-        text
     }
 }
 

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is diagnostics; a closed pipe is quiet; `NO_COLOR` is honoured.
 
 mod args;
+mod change;
 mod check;
 mod completions;
 mod control;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::printer::{ADDED, HEADLINE, REMOVED, WARNING, grouped, v6_space, wrapped};
+use super::change::Amounts;
+use super::printer::{ADDED, HEADLINE, REMOVED, WARNING, grouped, wrapped};
 use super::render::Change;
 use crate::config::Name;
 use crate::pipeline::Plan;
@@ -63,13 +64,8 @@ struct GroupSummary {
 struct GroupChangeSummary {
     /// `added`, `removed` or `changed`.
     kind: &'static str,
-    prefixes_added: usize,
-    prefixes_removed: usize,
-    v4_addresses_added: u64,
-    v4_addresses_removed: u64,
-    /// As text: IPv6 space does not fit into the numbers that most JSON readers have.
-    v6_addresses_added: String,
-    v6_addresses_removed: String,
+    #[serde(flatten)]
+    amounts: Amounts,
 }
 
 #[derive(Serialize)]
@@ -261,32 +257,7 @@ impl GroupSummary {
 
 impl GroupChangeSummary {
     fn text(&self) -> String {
-        let mut text = format!(
-            "  {} {ADDED}+{}{ADDED:#} {REMOVED}−{}{REMOVED:#} prefixes",
-            self.kind,
-            grouped(self.prefixes_added),
-            grouped(self.prefixes_removed)
-        );
-        if self.v4_addresses_added > 0 {
-            text.push_str(&format!(
-                ", {ADDED}+{}{ADDED:#} addresses",
-                grouped(self.v4_addresses_added)
-            ));
-        }
-        if self.v4_addresses_removed > 0 {
-            text.push_str(&format!(
-                ", {REMOVED}−{}{REMOVED:#} addresses",
-                grouped(self.v4_addresses_removed)
-            ));
-        }
-        for (sign, style, addresses) in
-            [("+", ADDED, &self.v6_addresses_added), ("−", REMOVED, &self.v6_addresses_removed)]
-        {
-            if let Ok(addresses @ 1..) = addresses.parse::<u128>() {
-                text.push_str(&format!(", {style}{sign}{}{style:#}", v6_space(addresses)));
-            }
-        }
-        text
+        format!("  {} {}", self.kind, self.amounts.text())
     }
 }
 
@@ -298,11 +269,6 @@ fn change_summary(change: &GroupChange) -> GroupChangeSummary {
             Some(Whole::Removed) => "removed",
             None => "changed",
         },
-        prefixes_added: space.prefixes_added,
-        prefixes_removed: space.prefixes_removed,
-        v4_addresses_added: space.added.v4_addresses(),
-        v4_addresses_removed: space.removed.v4_addresses(),
-        v6_addresses_added: space.added.v6_addresses().to_string(),
-        v6_addresses_removed: space.removed.v6_addresses().to_string(),
+        amounts: Amounts::of(space, space.prefixes_added, space.prefixes_removed),
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
 use super::belief::Believed;
@@ -48,6 +48,7 @@ pub(super) struct Ground<'g> {
     pub(super) foreign: Vec<(Cloud, PrefixSet)>,
     spaces: RefCell<BTreeMap<(bool, TagName), Rc<PrefixSet>>>,
     everything: OnceCell<PrefixSet>,
+    kept: OnceCell<Option<f64>>,
 }
 
 impl<'g> Ground<'g> {
@@ -79,6 +80,7 @@ impl<'g> Ground<'g> {
             foreign,
             spaces: RefCell::default(),
             everything: OnceCell::new(),
+            kept: OnceCell::new(),
         }
     }
 
@@ -145,7 +147,12 @@ impl<'g> Ground<'g> {
                 Some(published) => added.difference(&published),
                 None => added.difference(&before),
             };
-            if more_than_strays(&stray) || strict && !stray.is_empty() {
+            // A document that is wrong as a whole bears itself out: then only what was believed before counts.
+            let stray = if strict { stray.union(&added.difference(&before)) } else { stray };
+            // No regional tag ever left its service's tag of all regions; of the other customs a few single addresses are free,
+            // where the cloud has others close by.
+            let exact = strict || custom == Custom::Service && outside.is_empty();
+            if more_than_strays(&stray) || exact && !stray.is_empty() || !self.lies_close(&stray) {
                 strays.push((custom, within, stray));
             }
         }
@@ -218,18 +225,36 @@ impl<'g> Ground<'g> {
         found
     }
 
+    /// All that any tag of what is believed has.
+    fn everything(&self) -> &PrefixSet {
+        self.everything.get_or_init(|| self.believed.map(space_of_all).unwrap_or_default())
+    }
+
     /// The part of an addition that no tag of what is believed has.
     pub(super) fn never_seen(&self, added: &PrefixSet) -> PrefixSet {
-        let everything = self.everything.get_or_init(|| {
-            let Some(believed) = self.believed else { return PrefixSet::new() };
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for tag in believed.tags() {
-                v4.extend_from_slice(believed.v4(tag));
-                v6.extend_from_slice(believed.v6(tag));
+        added.difference(self.everything())
+    }
+
+    /// Whether every address lies where the cloud has others close by: an address of another cloud, or of a stranger, does not.
+    fn lies_close(&self, set: &PrefixSet) -> bool {
+        set.v4().iter().all(|net| {
+            let length = net.prefix_len().min(CLOSE_BITS);
+            let around = Ipv4Net::new_assert(net.addr(), length).trunc();
+            self.everything().overlaps(IpNet::V4(around))
+        })
+    }
+
+    /// How much of all that is believed the new publication still has, when that is less than half: then it is another
+    /// document, of another cloud or cut short, and bears itself out by its own tags. None when it goes on from what is believed.
+    pub(super) fn other_document(&self) -> Option<f64> {
+        *self.kept.get_or_init(|| {
+            let before = self.everything();
+            if v4(before) < LARGE {
+                return None;
             }
-            PrefixSet::from_parts(v4, v6)
-        });
-        added.difference(everything)
+            let kept = share(v4(&before.intersection(&space_of_all(self.offered))), v4(before));
+            (kept < SAME_DOCUMENT).then_some(kept)
+        })
     }
 
     /// The part of an addition that neither the new AzureCloud nor any tag of what is believed has.
@@ -298,8 +323,13 @@ pub(super) enum Custom {
 const STRAYS: u128 = 8;
 /// The same as a share of the tag.
 const STRAY_SHARE: f64 = 0.02;
+/// A single address outside has others of its cloud within the block of this length.
+const CLOSE_BITS: u8 = 20;
 /// A tag that is judged for the first time may have this share outside.
 const FIRST_STRAY_SHARE: f64 = 0.25;
+/// A publication that has less than this share of all that is believed does not go on from it: over fourteen weeks without one,
+/// real ones kept nearly all.
+const SAME_DOCUMENT: f64 = 0.5;
 /// An IPv6 prefix of which this share is left was narrowed, not lost.
 const KEPT_IN_USE: f64 = 0.25;
 /// Fewer addresses of another service are no takeover.
@@ -338,6 +368,15 @@ pub(super) fn v6(set: &PrefixSet) -> u128 {
 
 pub(super) fn space_of(snapshot: &Snapshot, tag: &ServiceTag) -> PrefixSet {
     PrefixSet::from_parts(snapshot.v4(tag).to_vec(), snapshot.v6(tag).to_vec())
+}
+
+fn space_of_all(snapshot: &Snapshot) -> PrefixSet {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for tag in snapshot.tags() {
+        v4.extend_from_slice(snapshot.v4(tag));
+        v6.extend_from_slice(snapshot.v6(tag));
+    }
+    PrefixSet::from_parts(v4, v6)
 }
 
 /// A part of a whole; of nothing, any part is more than all.

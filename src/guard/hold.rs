@@ -186,6 +186,13 @@ pub enum Cause {
         /// That cloud.
         cloud: Cloud,
     },
+    /// The publication as a whole does not go on from what is believed.
+    OtherDocument {
+        /// The share of all believed IPv4 addresses that it still has.
+        kept: f64,
+    },
+    /// Space that no tag had before, in a group that would lose nearly all that it has.
+    Exchanged,
     /// A tag is smaller than it ever was, and nothing is believed yet to compare it with.
     TooSmall {
         /// The tag.
@@ -225,6 +232,8 @@ impl Cause {
             | Self::OutsideAzure { .. }
             | Self::OtherService { .. }
             | Self::OtherCloud { .. }
+            | Self::OtherDocument { .. }
+            | Self::Exchanged
             | Self::TooSmall { .. }
             | Self::TooLarge { .. }
             | Self::Everything => true,
@@ -295,6 +304,13 @@ impl fmt::Display for Cause {
             ),
             Self::OtherService { tag } => write!(formatter, "belongs to {tag}"),
             Self::OtherCloud { cloud } => write!(formatter, "belongs to cloud {cloud}"),
+            Self::OtherDocument { kept } => write!(
+                formatter,
+                "the publication has only {} of what is believed: another cloud's, or cut short",
+                percent(*kept)
+            ),
+            Self::Exchanged => formatter
+                .write_str("no tag had it before, and the group would lose nearly all that it has"),
             Self::TooSmall { tag, addresses, floor } => write!(
                 formatter,
                 "first seen with {} IPv4 addresses, {tag} is expected to have {} at least",
@@ -464,6 +480,7 @@ mod tests {
             Cause::Vanished { tag: tag.clone(), renamed: None },
             Cause::Removed { share: 0.5, limit: 0.1 },
             Cause::OtherCloud { cloud: Cloud::China },
+            Cause::OtherDocument { kept: 0.25 },
             Cause::OutsideNeighbourhoods,
         ] {
             let text = serde_json::to_string(&cause).unwrap();

@@ -67,6 +67,19 @@ const OWN: &[(Cloud, &str)] = &[
     (Cloud::Government, "52.247.128.0/18"), (Cloud::Government, "62.10.0.0/15"),
     (Cloud::Government, "104.212.0.0/18"), (Cloud::Government, "195.134.192.0/18"),
     (Cloud::Government, "2001:489a:2000::/35"), (Cloud::Government, "2603:1063:7000::/36"),
+    // Where a /18 is shared with Public, the prefixes that Government alone has in it.
+    (Cloud::Government, "13.73.64.0/19"), (Cloud::Government, "13.73.208.0/20"),
+    (Cloud::Government, "13.77.224.0/19"), (Cloud::Government, "23.97.0.0/19"), (Cloud::Government, "23.97.32.0/20"),
+    (Cloud::Government, "40.66.0.128/25"), (Cloud::Government, "40.66.1.0/24"), (Cloud::Government, "40.66.2.0/23"),
+    (Cloud::Government, "40.66.4.0/24"), (Cloud::Government, "40.112.38.0/25"),
+    (Cloud::Government, "40.112.38.128/26"), (Cloud::Government, "40.112.40.0/21"),
+    (Cloud::Government, "52.108.64.0/22"), (Cloud::Government, "52.108.140.0/24"),
+    (Cloud::Government, "52.112.20.0/23"), (Cloud::Government, "52.114.116.0/22"),
+    (Cloud::Government, "52.115.248.0/21"), (Cloud::Government, "52.123.196.0/23"),
+    (Cloud::Government, "52.239.166.0/24"), (Cloud::Government, "52.239.176.0/25"),
+    (Cloud::Government, "52.243.0.0/19"), (Cloud::Government, "52.245.0.0/21"),
+    (Cloud::Government, "52.246.144.0/22"), (Cloud::Government, "52.249.96.0/19"),
+    (Cloud::Government, "104.210.16.0/20"),
 ];
 
 static SHIPPED: LazyLock<PrefixSet> = LazyLock::new(|| {

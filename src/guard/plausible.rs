@@ -20,6 +20,9 @@ const OUTSIDE_ADDRESSES: u128 = 1024;
 /// The smallest suspicious addition to a group of at least [`LARGE`] addresses, and to a smaller one.
 const ADDITION_FLOORS: (u128, u128) = (512, 1024);
 
+/// A group that loses this share of its addresses and gets others is another one.
+const EXCHANGED: f64 = 0.9;
+
 /// A part of a difference that is not plausible.
 #[derive(Debug)]
 pub(super) struct Suspicion {
@@ -101,11 +104,6 @@ impl Found {
         if !causes.contains(&cause) {
             causes.push(cause);
         }
-    }
-
-    /// Whether something was found that only a person may decide about.
-    fn any_critical(&self) -> bool {
-        self.0.iter().any(|[_, critical]| !critical.1.is_empty())
     }
 
     /// All that is held of a kind.
@@ -206,14 +204,24 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
         return;
     }
     places(&change.grown, ground, found);
-    // Where something is plainly wrong with a group, nothing about it is taken on trust.
-    let strict = found.any_critical();
+    // What is exchanged and not changed: nothing about it is taken on trust, and what no tag had before waits.
+    let mut exchanged = PrefixSet::new();
+    for family in FAMILIES {
+        let (lost, all) = ((family.count)(&change.removed), (family.count)(&change.before));
+        if lost > 0 && share(lost, all) >= EXCHANGED {
+            exchanged = exchanged.union(&(family.of)(&change.grown));
+        }
+    }
+    found.add(Kind::Addition, &ground.never_seen(&exchanged), Cause::Exchanged);
     for (tag, state, added) in parts(scope, ground, &change.grown) {
         for (other, space) in ground.of_other_services(tag, state, &added, false) {
             found.add(Kind::Addition, &space, Cause::OtherService { tag: other });
         }
-        for (custom, within, space) in ground.strays(tag, state, &added, strict) {
-            found.add(Kind::Addition, &space, stray_cause(custom, tag, within));
+        let doubtful = added.intersection(&exchanged);
+        for (part, strict) in [(&added, false), (&doubtful, true)] {
+            for (custom, within, space) in ground.strays(tag, state, part, strict) {
+                found.add(Kind::Addition, &space, stray_cause(custom, tag, within));
+            }
         }
     }
     let regional = scope.tags.keys().all(|tag| tag.suffix().is_some());
@@ -302,6 +310,9 @@ fn places(added: &PrefixSet, ground: &Ground<'_>, found: &mut Found) {
     for (cloud, space) in &ground.foreign {
         let foreign = added.intersection(space);
         found.add(Kind::Addition, &foreign, Cause::OtherCloud { cloud: *cloud });
+    }
+    if let Some(kept) = ground.other_document() {
+        found.add(Kind::Addition, added, Cause::OtherDocument { kept });
     }
 }
 

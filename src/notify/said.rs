@@ -1,19 +1,14 @@
 //! What was already said: a pure schedule of escalations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::event::{Event, News, State};
 use crate::config::Period;
-use crate::os::files::{self, FileError};
-
-const FORMAT: &str = "tagwall-notified/1";
-/// Largest file read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+use crate::os::record::{self, Record, RecordError};
 
 /// What each receiver was told of what lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,26 +28,18 @@ struct Told {
     escalations: usize,
 }
 
-/// What was said cannot be read.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SaidError {
-    /// The file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// It is not as this program writes it.
-    #[error("{path} cannot be used: {reason}", path = path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+impl Record for Said {
+    const FORMAT: &'static str = "tagwall-notified/1";
+    const MAX_BYTES: u64 = 4 << 20;
+
+    fn format(&self) -> &str {
+        &self.format
+    }
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { format: FORMAT.to_owned(), receivers: BTreeMap::new() }
+        Self { format: Self::FORMAT.to_owned(), receivers: BTreeMap::new() }
     }
 }
 
@@ -61,27 +48,13 @@ impl Said {
     pub const FILE: &'static str = "notified.json";
 
     /// Reads what was said; nothing when there is no file.
-    pub fn load(path: &Path) -> Result<Self, SaidError> {
-        let bytes = match files::read_bounded(path, MAX_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Self::default()),
-            Err(error) => return Err(error.into()),
-        };
-        let malformed = |reason| SaidError::Malformed { path: path.to_owned(), reason };
-        let said: Self =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        if said.format == FORMAT {
-            Ok(said)
-        } else {
-            Err(malformed(format!("its format is {}", said.format)))
-        }
+    pub fn load(path: &Path) -> Result<Self, RecordError> {
+        Ok(record::read(path)?.unwrap_or_default())
     }
 
     /// The bytes of its file.
-    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        Ok(text)
+    pub fn write(&self) -> Result<Vec<u8>, RecordError> {
+        record::bytes(self)
     }
 
     /// What a receiver hears now, when this is all that lasts: what began, what lasts longer than another escalation, what

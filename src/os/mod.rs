@@ -10,6 +10,7 @@
 //!   a limit on its output, and nothing of it outlives the call;
 //! - [`secret`]: a credential never shows itself in a log or an error;
 //! - [`accounts`]: users and groups by name, from the host's own files;
+//! - [`record`]: a small file of our own is read strictly, and only in the format that it names;
 //! - [`printable`]: text from outside cannot steer the terminal that shows it.
 //!
 //! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows
@@ -20,6 +21,7 @@ pub mod command;
 pub mod files;
 pub mod lock;
 pub mod printable;
+pub mod record;
 pub mod secret;
 
 #[cfg(test)]

@@ -11,12 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::StateError;
 use crate::os::files;
+use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::{Cloud, Digest, Policy, Publication, Seen, Snapshot};
 
-const FORMAT: &str = "tagwall-publication/1";
 const FOLDER: &str = "publications";
-/// Largest metadata file read, in bytes.
-const MAX_ENTRY_BYTES: u64 = 64 << 10;
 
 /// The folder of archived publications.
 #[derive(Debug, Clone)]
@@ -51,6 +49,15 @@ pub struct Entry {
     pub seen: Option<Seen>,
 }
 
+impl Record for Entry {
+    const FORMAT: &'static str = "tagwall-publication/1";
+    const MAX_BYTES: u64 = 64 << 10;
+
+    fn format(&self) -> &str {
+        &self.format
+    }
+}
+
 /// An archived publication.
 #[derive(Debug, Clone)]
 pub struct Archived {
@@ -77,7 +84,7 @@ impl Archive {
         files::create_dir_all_durable(&self.folder, 0o755)?;
         let cloud = publication.snapshot.cloud();
         let entry = Entry {
-            format: FORMAT.to_owned(),
+            format: Entry::FORMAT.to_owned(),
             cloud,
             bytes: Digest::of(bytes),
             digest: publication.digest(),
@@ -113,20 +120,11 @@ impl Archive {
     /// What is known of the archived document of a cloud; none when there is none.
     pub fn entry(&self, cloud: Cloud) -> Result<Option<Entry>, StateError> {
         let path = self.entry_path(cloud);
-        let bytes = match files::read_bounded(&path, MAX_ENTRY_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
-        let entry: Entry =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        if entry.format != FORMAT {
-            let format = &entry.format;
-            return Err(malformed(format!("its format is {format}, this version reads {FORMAT}")));
-        }
+        let Some(entry) = record::read::<Entry>(&path)? else { return Ok(None) };
         if entry.cloud != cloud {
-            return Err(malformed(format!("it is of cloud {}", entry.cloud)));
+            return Err(
+                RecordError::malformed(&path, format!("it is of cloud {}", entry.cloud)).into()
+            );
         }
         Ok(Some(entry))
     }
@@ -135,11 +133,11 @@ impl Archive {
     pub fn load(&self, cloud: Cloud, policy: &Policy) -> Result<Option<Archived>, StateError> {
         let Some((bytes, entry)) = self.read(cloud, policy.max_bytes)? else { return Ok(None) };
         let path = self.document_path(cloud, entry.bytes);
-        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
-        let snapshot =
-            Snapshot::parse(&bytes, policy).map_err(|error| malformed(error.to_string()))?;
+        let snapshot = Snapshot::parse(&bytes, policy)
+            .map_err(|error| RecordError::malformed(&path, error))?;
         if snapshot.cloud() != cloud {
-            return Err(malformed(format!("it is of cloud {}", snapshot.cloud())));
+            let reason = format!("it is of cloud {}", snapshot.cloud());
+            return Err(RecordError::malformed(&path, reason).into());
         }
         let mut publication = Publication::new(snapshot, entry.source.clone());
         publication.date = entry.date;
@@ -157,10 +155,8 @@ impl Archive {
         let path = self.document_path(cloud, entry.bytes);
         let bytes = files::read_bounded(&path, max_bytes)?;
         if Digest::of(&bytes) != entry.bytes {
-            return Err(StateError::Malformed {
-                path,
-                reason: "it is not the document that was archived: its digest differs".to_owned(),
-            });
+            let reason = "it is not the document that was archived: its digest differs";
+            return Err(RecordError::malformed(&path, reason).into());
         }
         Ok(Some((bytes, entry)))
     }
@@ -171,13 +167,7 @@ impl Archive {
     }
 
     fn write(&self, entry: &Entry) -> Result<(), StateError> {
-        let path = self.entry_path(entry.cloud);
-        let mut text = serde_json::to_vec_pretty(entry).map_err(|error| StateError::Malformed {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
-        text.push(b'\n');
-        files::replace(&path, &text)?;
+        files::replace(&self.entry_path(entry.cloud), &record::bytes(entry)?)?;
         Ok(())
     }
 
@@ -269,6 +259,9 @@ mod tests {
             Err(StateError::File(_))
         ));
         files::replace(&archive.entry_path(Cloud::Example), b"{}").unwrap();
-        assert!(matches!(archive.entry(Cloud::Example), Err(StateError::Malformed { .. })));
+        assert!(matches!(
+            archive.entry(Cloud::Example),
+            Err(StateError::Record(RecordError::Malformed { .. }))
+        ));
     }
 }

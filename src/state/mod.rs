@@ -11,20 +11,16 @@ pub use archive::{Archive, Archived, Entry};
 pub use order::{Edition, Standing};
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::os::files::{self, FileError};
+use crate::os::files::FileError;
+use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::{Cloud, Digest, Publication};
-
-const FORMAT: &str = "tagwall-memory/1";
-const FILE: &str = "memory.json";
-/// Largest memory file read, in bytes.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// What is remembered between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,17 +97,12 @@ pub struct Pause {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// The file cannot be read or written.
+    /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not as this program writes it.
-    #[error("{path} cannot be used: {reason}", path = path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    /// A file is not as this program writes it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The publication is older than the one in use.
     #[error(
         "the publication {offered} of cloud {cloud} is older than the one in use ({known}): refused, nothing was \
@@ -139,10 +130,19 @@ impl Known {
     }
 }
 
+impl Record for Memory {
+    const FORMAT: &'static str = "tagwall-memory/1";
+    const MAX_BYTES: u64 = 16 << 20;
+
+    fn format(&self) -> &str {
+        &self.format
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            format: FORMAT.to_owned(),
+            format: Self::FORMAT.to_owned(),
             publications: BTreeMap::new(),
             rebaselines: Vec::new(),
             pin: None,
@@ -154,33 +154,15 @@ impl Default for Memory {
 impl Memory {
     /// Reads the memory of a state folder; empty when there is none.
     pub fn load(dir: &Path) -> Result<Self, StateError> {
-        let path = dir.join(FILE);
-        let bytes = match files::read_bounded(&path, MAX_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Self::default()),
-            Err(error) => return Err(error.into()),
-        };
-        let malformed = |reason: String| StateError::Malformed { path: path.clone(), reason };
-        let memory: Self =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-        if memory.format == FORMAT {
-            Ok(memory)
-        } else {
-            Err(malformed(format!("its format is {}, this version reads {FORMAT}", memory.format)))
-        }
+        Ok(record::read(&dir.join(Self::FILE))?.unwrap_or_default())
     }
 
     /// Name of the file in the state folder.
-    pub const FILE: &'static str = FILE;
+    pub const FILE: &'static str = "memory.json";
 
     /// The bytes of the file: whoever publishes writes them together with the generation that they belong to.
     pub fn write(&self) -> Result<Vec<u8>, StateError> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|error| StateError::Malformed {
-            path: PathBuf::from(FILE),
-            reason: error.to_string(),
-        })?;
-        text.push(b'\n');
-        Ok(text)
+        Ok(record::bytes(self)?)
     }
 
     /// Refuses a publication that must not take the place of the one in use: see [`Edition::against`].
@@ -273,7 +255,8 @@ mod tests {
         let older = publication(4, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
         memory.rebaseline(&older, "forged number", now());
         memory.judge(&older).unwrap();
-        files::replace(&folder.path().join(FILE), &memory.write().unwrap()).unwrap();
+        crate::os::files::replace(&folder.path().join(Memory::FILE), &memory.write().unwrap())
+            .unwrap();
         let read = Memory::load(folder.path()).unwrap();
         assert_eq!(read, memory);
         assert_eq!(read.rebaselines[0].reason, "forged number");
