@@ -14,6 +14,8 @@ mod book;
 mod document;
 mod expected;
 mod follower;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod news;
 mod resolvers;
 mod schedule;

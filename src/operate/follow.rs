@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Offered, OperateError, Operator, Wish, answers};
+use super::record::Note;
+use super::{Offered, OperateError, Operator, Waiting, Wish, answers};
 use crate::config::{Config, Urgent};
 use crate::pipeline;
 use crate::publish::{ChangeSummary, Request, Retention};
 use crate::render::Templates;
+use crate::state::trail::Action;
 
 impl Operator {
     /// Brings in force what was answered of hostnames, as a small generation: what is believed of publications stays as it is,
@@ -39,14 +41,31 @@ impl Operator {
         request.small = true;
         request.companions = vec![answers(&names)?];
         let wish = Wish::OfAgent { closed: None, urgent: Urgent::Nothing };
+        let mut entry = None;
         if !self.publisher.is_in_force(&request)? {
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
             if let Some(until) = self.obstacle(&wish)? {
-                offered.waiting = Some(super::Waiting { until, summary: offered.summary.clone() });
+                offered.waiting = Some(Waiting { until, summary: offered.summary.clone() });
                 return Ok(Some(offered));
             }
+            let note = Note {
+                at: now,
+                action: Action::Published,
+                by: None,
+                reason: Some(&request.reason),
+                decision: None,
+                events: &[],
+                configuration: Some(request.configuration),
+            };
+            let next = Some(self.publisher.next_number()?);
+            let rules = (&before, &request.rule_set);
+            let (trail, prepared) = self.prepare(&note, next, &self.belief, rules)?;
+            request.companions.push(trail);
+            entry = Some(prepared);
         }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
+        entry.into_iter().for_each(|entry| self.committed(entry));
+        self.note_correction(now)?;
         offered.published = Some(published);
         Ok(Some(offered))
     }
