@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, grouped};
-use super::{Cli, Exit, UsageError};
+use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
 use crate::guard::{Belief, Hold, HoldId, Kind, Order, Verdict};
 use crate::operate::Operator;
-use crate::os::{accounts, files};
+use crate::os::files;
 
 /// Largest belief read, in bytes.
 const MAX_BELIEF: u64 = 256 << 20;
@@ -143,7 +143,7 @@ pub(super) fn decide(
     let order = Order {
         hold: args.id.clone(),
         verdict,
-        who: accounts::describe(rustix::process::getuid().as_raw()),
+        who: control::me(),
         ticket: args.ticket.clone(),
         reason: args.reason.clone(),
     };
