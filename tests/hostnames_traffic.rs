@@ -60,6 +60,8 @@ impl Site {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
         });
         let site = Self { bed, server, folder, agent: Some(agent) };
+        // Without rules everything passes.
+        site.until("the rules", || !site.passes("203.0.113.99"));
         site.until("the first address", || site.passes(first));
         Some(site)
     }
