@@ -115,7 +115,7 @@ pub(super) struct Engine {
 
     standing: Status,
     failed: Option<String>,
-    waiting: Option<String>,
+    pub(super) waiting: Option<String>,
     ready: bool,
     said: String,
     notifying: Notifying,
@@ -488,6 +488,10 @@ impl Engine {
         self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
+        if self.config.agent.calendar.gate(self.config_loaded).closed.is_some() {
+            // What waits for the calendar was left out when the configuration was tried.
+            self.gather(Cause::Publication);
+        }
     }
 
     /// Asks feeds to look now: one, or all.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::gather::Cause;
 use super::{clock, tell};
 use crate::config::{Config, ConfigError, Name};
-use crate::feed::{self, FeedError, Found};
+use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::Restored;
@@ -151,13 +151,7 @@ fn publish(
 ) -> Result<Offered, NotWorked> {
     let now = clock::now();
     let needed = config.clouds();
-    if needed.contains(&Cloud::Example) && !offers.contains_key(&Cloud::Example) {
-        let publication = feed::example(&config.policy())?;
-        // A feed may have brought a newer edition; the embedded one is no news then.
-        if operator.memory().judge(&publication).is_ok() {
-            offers.insert(Cloud::Example, Offer { publication, fetched: now });
-        }
-    }
+    operator.add_example(config, offers, now)?;
     let believed = operator.belief().publications();
     if let Some(&cloud) =
         needed.iter().find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
@@ -165,10 +159,18 @@ fn publish(
         return Err(NotWorked::Nothing(cloud));
     }
     let calendar = &config.agent.calendar;
+    let gate = calendar.gate(now);
     let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    if gate.closed.is_some()
+        && causes.iter().eq([&Cause::Configuration])
+        && needed.iter().all(|cloud| believed.contains_key(cloud))
+    {
+        // A configuration that is loaded while the calendar is closed brings no publication in that waits for it.
+        offers.clear();
+    }
     let wish = Wish::OfAgent {
         // What a person has just decided does not wait for the calendar.
-        closed: if by_hand { None } else { calendar.gate(now).closed },
+        closed: if by_hand { None } else { gate.closed },
         urgent: calendar.urgent,
     };
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
