@@ -56,7 +56,16 @@ pub(super) enum NotWorked {
 impl NotWorked {
     /// Its kind, which decides whether trying again can help.
     pub(super) fn kind(&self) -> Kind {
-        Kind::of(self)
+        Kind::of(self.cause())
+    }
+
+    /// The error that is passed on: the chain of causes does not show it.
+    pub(super) fn cause(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Nothing(_) => self,
+            Self::Feed(error) => error,
+            Self::Operate(error) => error,
+        }
     }
 }
 

@@ -203,7 +203,7 @@ impl Engine {
                     // Without a publication there is nothing to be in force yet, whatever the configuration asks for.
                     Ok(_) | Err(NotWorked::Nothing(_)) => None,
                     Err(error) => {
-                        Some(Failure { kind: error.kind(), message: tell::chain(error) })
+                        Some(Failure { kind: error.kind(), message: words(error.cause()) })
                     }
                 };
                 self.adopt(loaded, &reloaded.seen);
@@ -249,10 +249,7 @@ fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), St
     let worked = jobs::work(operator, order);
     match &worked.result {
         Err(error) if matches!(error.kind(), Kind::Config | Kind::Limit) => {
-            Err(match operate::config_error(error) {
-                Some(config) => config.render(false),
-                None => tell::chain(error),
-            })
+            Err(words(error.cause()))
         }
         _ => Ok((loaded, worked)),
     }
@@ -300,11 +297,15 @@ fn said<T>(result: Result<T, OperateError>, text: impl FnOnce(T) -> String) -> A
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Answer {
-    let message = match operate::config_error(error) {
+    Answer::Failed(Failure { kind: Kind::of(error), message: words(error) })
+}
+
+/// An error in words: of a configuration with the place of what is wrong.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match operate::config_error(error) {
         Some(config) => config.render(false),
         None => tell::chain(error),
-    };
-    Answer::Failed(Failure { kind: Kind::of(error), message })
+    }
 }
 
 fn refused(message: &str) -> Answer {

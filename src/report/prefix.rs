@@ -144,7 +144,9 @@ impl PrefixHistory {
             return text;
         };
         if !self.complete {
-            text.push_str(&format!("{WARNING}what was before {since} is not kept any more{WARNING:#}\n"));
+            text.push_str(&format!(
+                "{WARNING}what was before {since} is not kept any more{WARNING:#}\n"
+            ));
         }
         for (index, change) in self.changes.iter().enumerate() {
             let known = index == 0 && !self.complete && change.at == since;

@@ -138,10 +138,8 @@ pub fn replay(dir: &Path) -> Result<Replayed, StateError> {
         let belief = std::mem::take(&mut replayed.belief);
         replayed.belief =
             belief.changed_by(&entry.belief).map_err(|error| entry.damaged(&error))?;
-        replayed.rule_set = replayed
-            .rule_set
-            .changed_by(&entry.rules)
-            .map_err(|error| entry.damaged(&error))?;
+        replayed.rule_set =
+            replayed.rule_set.changed_by(&entry.rules).map_err(|error| entry.damaged(&error))?;
         if replayed.rule_set.digest() != entry.rule_set {
             return Err(entry.damaged(&"the rules that it makes are not those that it names"));
         }
