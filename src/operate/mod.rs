@@ -193,7 +193,9 @@ impl Operator {
         };
         let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
         self.memory = memory;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         Ok(generation)
     }

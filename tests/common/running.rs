@@ -81,7 +81,7 @@ impl Agent {
     /// Starts it, and waits until its socket answers.
     pub(crate) fn start(&mut self) {
         self.launch();
-        self.until("an answer", |agent| agent.status());
+        self.until("an answer", Self::status);
     }
 
     /// Starts it, and waits for nothing.
