@@ -190,7 +190,7 @@ pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateErr
     if operator.memory().pause.is_some() {
         return Ok(Vec::new());
     }
-    operator.restore()
+    operator.restore(false)
 }
 
 /// A configuration that was loaded with its templates.

@@ -5,6 +5,7 @@
 //! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
 
 mod decide;
+mod deltas;
 mod kind;
 mod offer;
 mod replay;
@@ -155,18 +156,24 @@ impl Operator {
     }
 
     /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.
-    pub fn restore(&self) -> Result<Vec<Restored>, OperateError> {
-        Ok(self.publisher.restore(false)?)
+    /// What a foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
+    pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, OperateError> {
+        Ok(self.publisher.restore(overwrite)?)
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
-    pub fn rollback(&mut self, to: Option<u64>, now: Timestamp) -> Result<u64, OperateError> {
+    pub fn rollback(
+        &mut self,
+        to: Option<u64>,
+        now: Timestamp,
+        retention: Retention,
+    ) -> Result<u64, OperateError> {
         let mut memory = self.memory.clone();
         let pinned = |generation| {
             memory.pin = Some(Pin { generation, since: now });
             Ok::<_, OperateError>(vec![companion(&memory)?])
         };
-        let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
+        let generation = self.publisher.rollback(to, now, retention, pinned)?;
         self.memory = memory;
         Ok(generation)
     }

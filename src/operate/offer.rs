@@ -99,7 +99,8 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = pipeline::judged(&inputs)?;
+        let (judgement, mut plan) = pipeline::judged(&inputs)?;
+        let delta_from = self.add_deltas(config, templates, &mut plan)?;
         let warnings = plan
             .artifacts
             .iter()
@@ -110,6 +111,7 @@ impl Operator {
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.note_deltas(delta_from);
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -146,7 +148,7 @@ impl Operator {
         self.belief = judgement.belief;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore()?;
+            offered.restored = self.restore(false)?;
         }
         offered.published = Some(published);
         Ok(offered)
