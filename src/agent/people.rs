@@ -60,6 +60,7 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        names: now.names,
                         serve: now.serve,
                         holds: now.holds,
                         receivers: now.receivers,
@@ -86,14 +87,14 @@ impl Engine {
                 let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
                 self.delegate(answer, false, move |operator| {
                     let given: Vec<_> = announced.into_iter().zip(documents).collect();
-                    render(operator, &config, &templates, given, rebaseline.as_deref())
+                    render(operator, &config, &templates, given, rebaseline.as_deref(), by)
                         .unwrap_or_else(|error| failed(&*error))
                 });
             }
             Request::Rollback { generation } => {
                 let retention = Retention::from(&self.config.publish);
                 self.delegate(answer, false, move |operator| {
-                    match operator.rollback(generation, clock::now(), retention) {
+                    match operator.rollback(generation, &by, clock::now(), retention) {
                         Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
                         Err(error) => failed(&error),
                     }
@@ -108,8 +109,8 @@ impl Engine {
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),
-            Request::Resume => self.delegate(answer, true, |operator| {
-                said(operator.resume(), |resumed| resumed.text())
+            Request::Resume => self.delegate(answer, true, move |operator| {
+                said(operator.resume(&by, clock::now()), |resumed| resumed.text())
             }),
         }
     }
@@ -267,6 +268,7 @@ fn render(
     templates: &crate::render::Templates,
     given: Vec<(Document, Vec<u8>)>,
     rebaseline: Option<&str>,
+    by: String,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let policy = config.policy();
     let now = clock::now();
@@ -283,7 +285,7 @@ fn render(
         templates,
         offers: &offers,
         rebaseline,
-        wish: Wish::OfPerson,
+        wish: Wish::OfPerson { by },
         reason: "render",
         now,
     })?;
