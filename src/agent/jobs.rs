@@ -10,6 +10,7 @@ use super::{clock, tell};
 use crate::config::{Config, ConfigError, Name};
 use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
+use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::Restored;
 use crate::render::{RenderError, Templates};
@@ -95,6 +96,27 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let result = publish(operator, &config, &templates, &mut offers, &causes);
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
+}
+
+/// What became of answers of hostnames.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// None: more than addresses would change.
+    pub(super) result: Result<Option<Offered>, NotWorked>,
+    pub(super) took: Duration,
+}
+
+/// Brings in force what was answered of hostnames, and nothing else.
+pub(super) fn follow(
+    operator: &mut Operator,
+    names: Book,
+    config: &Config,
+    templates: &Templates,
+) -> Followed {
+    let began = Instant::now();
+    operator.learn(names);
+    let result = operator.follow(config, templates, clock::now()).map_err(NotWorked::from);
+    Followed { result, took: began.elapsed() }
 }
 
 /// Adds the archived publication of each cloud of which nothing newer was brought.
@@ -201,7 +223,7 @@ pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateErr
     if operator.memory().pause.is_some() {
         return Ok(Vec::new());
     }
-    operator.restore()
+    operator.restore(false)
 }
 
 /// A configuration that was loaded with its templates.

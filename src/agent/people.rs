@@ -11,9 +11,10 @@ use super::gather::Cause;
 use super::jobs::{self, Loaded, NotLoaded, NotWorked, Order, Worked};
 use super::{clock, tell};
 use crate::config::Name;
-use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
+use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Restoration, Said};
 use crate::feed;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
+use crate::publish::Retention;
 use crate::report::History;
 use crate::snapshot::{Cloud, Seen};
 
@@ -59,6 +60,7 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        names: now.names,
                         serve: now.serve,
                         holds: now.holds,
                         receivers: now.receivers,
@@ -89,12 +91,21 @@ impl Engine {
                         .unwrap_or_else(|error| failed(&*error))
                 });
             }
-            Request::Rollback { generation } => self.delegate(answer, false, move |operator| {
-                match operator.rollback(generation, &by, clock::now()) {
-                    Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+            Request::Rollback { generation } => {
+                let retention = Retention::from(&self.config.publish);
+                self.delegate(answer, false, move |operator| {
+                    match operator.rollback(generation, &by, clock::now(), retention) {
+                        Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+                        Err(error) => failed(&error),
+                    }
+                });
+            }
+            Request::Restore { overwrite } => {
+                self.delegate(answer, false, move |operator| match operator.restore(overwrite) {
+                    Ok(restored) => Answer::Restored(Restoration::of(&restored)),
                     Err(error) => failed(&error),
-                }
-            }),
+                })
+            }
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),

@@ -52,7 +52,7 @@ pub enum Wish {
 }
 
 /// What became of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Offered {
     /// Whether a new generation is in force; none: the change waits.
     pub published: Option<Published>,
@@ -107,17 +107,13 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = pipeline::judged(&inputs)?;
-        let warnings = plan
-            .artifacts
-            .iter()
-            .flat_map(|artifact| {
-                artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
-            })
-            .collect();
+        let (judgement, mut plan) = pipeline::judged(&inputs)?;
+        let delta_from = self.add_deltas(config, templates, &mut plan)?;
+        let warnings = plan.warnings();
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.note_deltas(delta_from);
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -131,15 +127,7 @@ impl Operator {
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
-        let mut offered = Offered {
-            published: None,
-            waiting: None,
-            summary: ChangeSummary::default(),
-            warnings,
-            restored: Vec::new(),
-            events: Vec::new(),
-            next: judgement.next,
-        };
+        let mut offered = Offered { warnings, next: judgement.next, ..Offered::default() };
         let before = self.rules_in_force()?;
         let in_force = self.publisher.is_in_force(&request)?;
         if !in_force {
@@ -187,7 +175,7 @@ impl Operator {
         self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore()?;
+            offered.restored = self.restore(false)?;
         }
         offered.published = Some(published);
         offered.events = judgement.events;
@@ -212,7 +200,7 @@ impl Operator {
     }
 
     /// What a change would have to wait for; an error where a person wants it.
-    fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
+    pub(super) fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
             Wish::OfPerson { .. } => match (&self.memory.pause, &self.memory.pin) {
                 (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
