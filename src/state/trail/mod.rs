@@ -103,7 +103,14 @@ impl Trail {
     /// Opens the trail of a state folder, whose lock is held, and appends what an earlier run had committed.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let pending = read::pending(dir)?;
-        let mut trail = Self { dir: dir.to_owned(), last: None, written: 0, newest: None, pending };
+        let mut trail = Self {
+            dir: dir.to_owned(),
+            last: None,
+            written: 0,
+            newest: None,
+            pending,
+            agrees: false,
+        };
         for path in read::files_of(dir)?.into_iter().rev() {
             let (whole, line) = read::last_whole_line(&path)?;
             let Some(line) = line else {
