@@ -54,12 +54,17 @@ struct Entry<'h> {
     why: String,
 }
 
+/// What is believed, as the state folder has it.
+pub(super) fn belief(cli: &Cli) -> anyhow::Result<Belief> {
+    match files::read_bounded(&cli.state_dir.join(Belief::FILE), MAX_BELIEF) {
+        Ok(bytes) => Ok(Belief::read(&bytes)?),
+        Err(error) if error.is_not_found() => Ok(Belief::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let belief = match files::read_bounded(&cli.state_dir.join(Belief::FILE), MAX_BELIEF) {
-        Ok(bytes) => Belief::read(&bytes)?,
-        Err(error) if error.is_not_found() => Belief::default(),
-        Err(error) => return Err(error.into()),
-    };
+    let belief = belief(cli)?;
     let wanted = |hold: &&Hold| args.id.as_ref().is_none_or(|id| *id == hold.id);
     let holds: Vec<&Hold> = belief.holds().iter().filter(wanted).collect();
     if let (Some(id), true) = (&args.id, holds.is_empty()) {
