@@ -5,6 +5,7 @@
 //! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
 
 mod decide;
+mod deltas;
 mod follow;
 mod kind;
 mod offer;
@@ -177,8 +178,9 @@ impl Operator {
     }
 
     /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.
-    pub fn restore(&self) -> Result<Vec<Restored>, OperateError> {
-        Ok(self.publisher.restore(false)?)
+    /// What a foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
+    pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, OperateError> {
+        Ok(self.publisher.restore(overwrite)?)
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
@@ -187,6 +189,7 @@ impl Operator {
         to: Option<u64>,
         by: &str,
         now: Timestamp,
+        retention: Retention,
     ) -> Result<u64, OperateError> {
         let mut memory = self.memory.clone();
         let before = self.rules_in_force()?;
@@ -199,9 +202,11 @@ impl Operator {
             entry = Some(prepared);
             Ok::<_, OperateError>(vec![companion(&memory)?, trail])
         };
-        let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
+        let generation = self.publisher.rollback(to, now, retention, pinned)?;
         self.memory = memory;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         Ok(generation)
     }

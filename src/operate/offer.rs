@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Event, Offers};
+use crate::feed::{self, FeedError};
+use crate::guard::{Belief, Event, Offer, Offers};
 use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
-use crate::snapshot::Publication;
+use crate::snapshot::{Cloud, Publication};
 use crate::state::Memory;
 use crate::state::trail::Action;
 
@@ -106,11 +107,13 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = pipeline::judged(&inputs)?;
+        let (judgement, mut plan) = pipeline::judged(&inputs)?;
+        let delta_from = self.add_deltas(config, templates, &mut plan)?;
         let warnings = plan.warnings();
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.note_deltas(delta_from);
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -166,15 +169,34 @@ impl Operator {
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore()?;
+            offered.restored = self.restore(false)?;
         }
         offered.published = Some(published);
         offered.events = judgement.events;
         Ok(offered)
+    }
+
+    /// Adds the embedded publication where the configuration lives on it, unless a newer edition is given or known.
+    pub fn add_example(
+        &self,
+        config: &Config,
+        offers: &mut Offers,
+        now: Timestamp,
+    ) -> Result<(), FeedError> {
+        if !config.clouds().contains(&Cloud::Example) || offers.contains_key(&Cloud::Example) {
+            return Ok(());
+        }
+        let publication = feed::example(&config.policy())?;
+        if self.memory.judge(&publication).is_ok() {
+            offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        }
+        Ok(())
     }
 
     /// What a change would have to wait for; an error where a person wants it.
@@ -236,7 +258,7 @@ pub fn offers(publications: impl IntoIterator<Item = Publication>, now: Timestam
         .into_iter()
         .map(|publication| {
             let cloud = publication.snapshot.cloud();
-            (cloud, crate::guard::Offer { publication, fetched: now })
+            (cloud, Offer { publication, fetched: now })
         })
         .collect()
 }

@@ -164,6 +164,9 @@ pub struct TargetRecord {
     /// What is done about foreign changes.
     #[serde(default)]
     pub on_drift: OnDrift,
+    /// The generation whose rules its delta files start from; none when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_from: Option<u64>,
 }
 
 /// One file of a target.
