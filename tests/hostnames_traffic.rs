@@ -166,3 +166,56 @@ fn an_address_is_closed_after_its_grace_and_what_is_established_goes_on() {
     assert!(site.passes(ROTATION[1]), "{}", site.log());
     site.stop();
 }
+
+/// What stands in a code block of the manual that begins with this.
+fn documented(begins: &str) -> String {
+    let page = include_str!("../docs/hostnames.md");
+    let block =
+        page.split("```").find(|block| block.trim_start_matches("nft").trim().starts_with(begins));
+    block.unwrap().trim_start_matches("nft").trim().to_owned() + "\n"
+}
+
+#[test]
+fn names_below_a_domain_are_observed_as_the_manual_says() {
+    let hindered = hindrance(&["dnsmasq"]);
+    if let Some(reason) = hindered {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let bed = PacketBed::new();
+    bed.on_firewall("ip", &["link", "set", "lo", "up"], "");
+    bed.on_firewall("nft", &["-f", "-"], &documented("table inet firewall"));
+    let says = |question: &_| vec![addresses(question, &["203.0.113.9", "2001:db8::9"], 60).into()];
+    let server = bed.within(Place::Firewall, || Liar::start(says));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("dnsmasq.conf");
+    let text = format!(
+        "{}port=5353\nlisten-address=127.0.0.1\nbind-interfaces\nno-hosts\nno-resolv\nserver={}\nuser=root\npid-file\n",
+        documented("nftset="),
+        server.address.to_string().replace(':', "#")
+    );
+    fs::write(&config, text).unwrap();
+    let mut dnsmasq = bed.within(Place::Firewall, || {
+        let mut command = Command::new("dnsmasq");
+        command.arg("--keep-in-foreground").arg(format!("--conf-file={}", config.display()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    });
+    let ask = |name: &str| {
+        let settings = "resolvers = [\"127.0.0.1:5353\"]\ntimeout = \"1s\"";
+        let resolvers = tagwall::names::Resolvers::new(&toml::from_str(settings).unwrap()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let look = runtime.block_on(resolvers.look(&name.parse().unwrap()));
+        matches!(look.replies[0].v4, tagwall::names::Said::Addresses { .. })
+    };
+    let set = |name: &str| bed.on_firewall("nft", &["list", "set", "inet", "firewall", name], "");
+    let began = Instant::now();
+    while !bed.within(Place::Firewall, || ask("other.example.com")) {
+        assert!(began.elapsed() < LONG, "dnsmasq does not answer");
+    }
+    assert!(!set("update-v4").contains("203.0.113.9"), "another domain was observed");
+    assert!(bed.within(Place::Firewall, || ask("a.b.update.microsoft.com")));
+    assert!(set("update-v4").contains("203.0.113.9"), "{}", set("update-v4"));
+    assert!(set("update-v6").contains("2001:db8::9"), "{}", set("update-v6"));
+    _ = dnsmasq.kill();
+    _ = dnsmasq.wait();
+}
