@@ -96,7 +96,9 @@ impl Summary {
         before: Option<&RuleSet>,
         changes: &[Change<'_>],
     ) -> Self {
-        let difference = before.map(|before| Difference::between(before, &plan.rule_set));
+        // Compared with itself where every file is equal: then there is nothing to look for.
+        let other = before.filter(|before| !std::ptr::eq(*before, &plan.rule_set));
+        let difference = other.map(|before| Difference::between(before, &plan.rule_set));
         let difference = difference.unwrap_or_default();
         let by_group: BTreeMap<&Name, &GroupChange> =
             difference.groups.iter().map(|change| (&change.name, change)).collect();
