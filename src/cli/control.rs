@@ -7,6 +7,7 @@ use super::{Cli, Exit, UsageError};
 use crate::config::Name;
 use crate::control::{Answer, Client, Failure, Request};
 use crate::operate::Kind;
+use crate::os::accounts;
 
 /// Options of `fetch`.
 #[derive(Debug, Args)]
@@ -26,6 +27,11 @@ pub(super) struct Told {
     /// Its kind, which decides the exit code.
     pub(super) kind: Kind,
     message: String,
+}
+
+/// Who types, for the records.
+pub(super) fn me() -> String {
+    accounts::describe(rustix::process::getuid().as_raw())
 }
 
 /// Looks at the feeds now.
@@ -56,9 +62,15 @@ pub(super) fn ask(
     documents: &[&[u8]],
 ) -> anyhow::Result<Answer> {
     match agent.ask(request, documents)? {
-        Answer::Failed(Failure { kind, message }) => Err(Told { kind, message }.into()),
+        Answer::Failed(failure) => Err(told(failure)),
         answer => Ok(answer),
     }
+}
+
+/// What was not done, as an error.
+pub(super) fn told(failure: Failure) -> anyhow::Error {
+    let Failure { kind, message } = failure;
+    Told { kind, message }.into()
 }
 
 /// Asks for something that is answered in words, and prints them.

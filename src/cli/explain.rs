@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::printer::Printer;
-use super::{Cli, Exit, UsageError, feeds};
+use super::{Cli, Exit, UsageError, feeds, review};
 use crate::config::{Config, Name, Server, nearest};
 use crate::names::Book;
 use crate::os::printable::printable;
@@ -91,7 +91,7 @@ pub(super) fn run(cli: &Cli, args: &ExplainArgs, printer: &Printer) -> anyhow::R
         }
         Ok(Server::Host(host)) => {
             let config = Config::load(&cli.config)?;
-            let answer = host::explain(&config, &host, &book(cli)?);
+            let answer = host::explain(&config, &host, &book(cli)?, &review::belief(cli)?);
             print(args, printer, "host", &answer, host::Answer::text)
         }
         Err(reason) => Err(UsageError(format!(

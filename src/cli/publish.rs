@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
-use crate::os::accounts;
+use crate::publish::Retention;
 use crate::render::Templates;
 
 /// Options of `pause`.
@@ -108,7 +108,7 @@ fn render_here(
         templates: &templates,
         offers: &operate::offers(publications.into_values(), now),
         rebaseline: args.rebaseline.as_deref(),
-        wish: Wish::OfPerson,
+        wish: Wish::OfPerson { by: control::me() },
         reason: "render",
         now,
     })?;
@@ -124,8 +124,11 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
             other => return Err(control::unexpected(&other)),
         }
     } else {
+        // A rollback must do without the configuration; then nothing is removed.
+        let retention = Config::load(&cli.config)
+            .map_or(Retention::ALL, |config| Retention::from(&config.publish));
         let mut operator = open(cli, "tagwall rollback", printer)?;
-        let generation = operator.rollback(args.generation, now())?;
+        let generation = operator.rollback(args.generation, &control::me(), now(), retention)?;
         operator.close();
         Operation::rolled_back(generation)
     };
@@ -139,8 +142,7 @@ pub(super) fn pause(cli: &Cli, args: &PauseArgs, printer: &Printer) -> anyhow::R
         return control::say(&agent, &Request::Pause { reason: args.reason.clone() }, printer);
     }
     let mut operator = open(cli, "tagwall pause", printer)?;
-    let by = accounts::describe(rustix::process::getuid().as_raw());
-    operator.pause(&args.reason, &by, now())?;
+    operator.pause(&args.reason, &control::me(), now())?;
     operator.close();
     printer.out(operate::PAUSED)?;
     Ok(Exit::Ok)
@@ -152,7 +154,7 @@ pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
         return control::say(&agent, &Request::Resume, printer);
     }
     let mut operator = open(cli, "tagwall resume", printer)?;
-    let resumed = operator.resume()?;
+    let resumed = operator.resume(&control::me(), now())?;
     operator.close();
     printer.out(&resumed.text())?;
     Ok(Exit::Ok)

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, grouped};
-use super::{Cli, Exit, UsageError};
+use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
 use crate::guard::{Belief, Hold, HoldId, Kind, Order, Verdict};
 use crate::operate::Operator;
-use crate::os::{accounts, files};
+use crate::os::files;
 
 /// Largest belief read, in bytes.
 const MAX_BELIEF: u64 = 256 << 20;
@@ -54,12 +54,17 @@ struct Entry<'h> {
     why: String,
 }
 
+/// What is believed, as the state folder has it.
+pub(super) fn belief(cli: &Cli) -> anyhow::Result<Belief> {
+    match files::read_bounded(&cli.state_dir.join(Belief::FILE), MAX_BELIEF) {
+        Ok(bytes) => Ok(Belief::read(&bytes)?),
+        Err(error) if error.is_not_found() => Ok(Belief::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let belief = match files::read_bounded(&cli.state_dir.join(Belief::FILE), MAX_BELIEF) {
-        Ok(bytes) => Belief::read(&bytes)?,
-        Err(error) if error.is_not_found() => Belief::default(),
-        Err(error) => return Err(error.into()),
-    };
+    let belief = belief(cli)?;
     let wanted = |hold: &&Hold| args.id.as_ref().is_none_or(|id| *id == hold.id);
     let holds: Vec<&Hold> = belief.holds().iter().filter(wanted).collect();
     if let (Some(id), true) = (&args.id, holds.is_empty()) {
@@ -143,7 +148,7 @@ pub(super) fn decide(
     let order = Order {
         hold: args.id.clone(),
         verdict,
-        who: accounts::describe(rustix::process::getuid().as_raw()),
+        who: control::me(),
         ticket: args.ticket.clone(),
         reason: args.reason.clone(),
     };

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::record::Note;
 use super::{OperateError, Operator};
 use crate::config::GuardSettings;
-use crate::guard::{Belief, BeliefError, DecideError, Decision, Order};
-use crate::publish::{Companion, PublishError};
+use crate::guard::{DecideError, Decision, Order};
 use crate::snapshot::Cloud;
+use crate::state::trail::Action;
 
 /// Why a decision was not taken down.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +16,6 @@ pub enum DecisionError {
     /// It cannot be followed.
     #[error(transparent)]
     Decide(#[from] DecideError),
-    /// The belief cannot be written.
-    #[error(transparent)]
-    Belief(#[from] BeliefError),
-    /// The state folder cannot be written.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
     /// The state folder cannot be used.
     #[error(transparent)]
     Operate(#[from] OperateError),
@@ -36,22 +31,27 @@ impl Operator {
     ) -> Result<Decision, DecisionError> {
         let mut belief = self.belief.clone();
         let decision = belief.decide(order, settings, now)?;
-        self.believe(belief)?;
+        let note = Note {
+            reason: order.reason.as_deref(),
+            decision: Some(&decision),
+            ..Note::of_person(Action::Decided, &order.who, now)
+        };
+        self.commit(&note, belief, self.memory.clone())?;
         Ok(decision)
     }
 
     /// Forgets what is believed of a cloud, so that the next publication is judged as the first one. What is in force stays in
     /// force until then.
-    pub fn forget(&mut self, cloud: Cloud) -> Result<(), DecisionError> {
+    pub fn forget(
+        &mut self,
+        cloud: Cloud,
+        reason: &str,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), DecisionError> {
         let mut belief = self.belief.clone();
         belief.forget(cloud);
-        self.believe(belief)
-    }
-
-    fn believe(&mut self, belief: Belief) -> Result<(), DecisionError> {
-        let companion = Companion { name: Belief::FILE, bytes: belief.write()? };
-        self.publisher.keep(&[companion])?;
-        self.belief = belief;
-        Ok(())
+        let note = Note { reason: Some(reason), ..Note::of_person(Action::BeganAnew, by, now) };
+        Ok(self.commit(&note, belief, self.memory.clone())?)
     }
 }

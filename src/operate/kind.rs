@@ -65,8 +65,6 @@ impl Kind {
         if let Some(error) = cause.downcast_ref::<DecisionError>() {
             return match error {
                 DecisionError::Decide(_) => Some(Self::Usage),
-                DecisionError::Belief(_) => Some(Self::System),
-                DecisionError::Publish(error) => Self::of_cause(error),
                 DecisionError::Operate(error) => Self::of_cause(error),
             };
         }

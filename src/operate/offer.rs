@@ -2,15 +2,18 @@
 
 use jiff::Timestamp;
 
+use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Offers};
+use crate::feed::{self, FeedError};
+use crate::guard::{Belief, Event, Offer, Offers};
 use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
-use crate::snapshot::Publication;
+use crate::snapshot::{Cloud, Publication};
 use crate::state::Memory;
+use crate::state::trail::Action;
 
 /// What is offered, and under which configuration.
 #[derive(Debug)]
@@ -35,7 +38,10 @@ pub struct Offering<'o> {
 #[derive(Debug, Clone)]
 pub enum Wish {
     /// A person, now: a pause or a pin is told as an error.
-    OfPerson,
+    OfPerson {
+        /// Who.
+        by: String,
+    },
     /// The agent, by itself: a pause, a pin or the calendar make a change wait.
     OfAgent {
         /// Why the calendar lets nothing through; none: it does.
@@ -46,7 +52,7 @@ pub enum Wish {
 }
 
 /// What became of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Offered {
     /// Whether a new generation is in force; none: the change waits.
     pub published: Option<Published>,
@@ -58,6 +64,8 @@ pub struct Offered {
     pub warnings: Vec<(Name, String)>,
     /// What was not as it had been published, and what was done about it.
     pub restored: Vec<Restored>,
+    /// What the judgement did.
+    pub events: Vec<Event>,
     /// When time alone will change what is believed.
     pub next: Option<Timestamp>,
 }
@@ -99,17 +107,13 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = pipeline::judged(&inputs)?;
-        let warnings = plan
-            .artifacts
-            .iter()
-            .flat_map(|artifact| {
-                artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
-            })
-            .collect();
+        let (judgement, mut plan) = pipeline::judged(&inputs)?;
+        let delta_from = self.add_deltas(config, templates, &mut plan)?;
+        let warnings = plan.warnings();
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.note_deltas(delta_from);
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -123,16 +127,10 @@ impl Operator {
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
-        let mut offered = Offered {
-            published: None,
-            waiting: None,
-            summary: ChangeSummary::default(),
-            warnings,
-            restored: Vec::new(),
-            next: judgement.next,
-        };
-        if !self.publisher.is_in_force(&request)? {
-            let before = self.rules_in_force()?;
+        let mut offered = Offered { warnings, next: judgement.next, ..Offered::default() };
+        let before = self.rules_in_force()?;
+        let in_force = self.publisher.is_in_force(&request)?;
+        if !in_force {
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
             if let Some(until) = until
                 && !self.is_let_through(&offering.wish, &before, &request.rule_set)
@@ -141,21 +139,70 @@ impl Operator {
                 return Ok(offered);
             }
         }
+        let note = Note {
+            at: now,
+            action: if in_force { Action::Judged } else { Action::Published },
+            by: match &offering.wish {
+                Wish::OfPerson { by } => Some(by),
+                Wish::OfAgent { .. } => None,
+            },
+            reason: Some(&request.reason),
+            decision: None,
+            events: &judgement.events,
+            configuration: Some(request.configuration),
+        };
+        let generation = if in_force {
+            self.publisher.store().current()?
+        } else {
+            Some(self.publisher.next_number()?)
+        };
+        let tells = !in_force
+            || judgement.belief != self.belief
+            || self.trail.is_of_other_configuration(request.configuration);
+        let mut entry = None;
+        if tells {
+            let rules = (&before, &request.rule_set);
+            let (trail, prepared) = self.prepare(&note, generation, &judgement.belief, rules)?;
+            request.companions.push(trail);
+            entry = Some(prepared);
+        }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
+        self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore()?;
+            offered.restored = self.restore(false)?;
         }
         offered.published = Some(published);
+        offered.events = judgement.events;
         Ok(offered)
     }
 
+    /// Adds the embedded publication where the configuration lives on it, unless a newer edition is given or known.
+    pub fn add_example(
+        &self,
+        config: &Config,
+        offers: &mut Offers,
+        now: Timestamp,
+    ) -> Result<(), FeedError> {
+        if !config.clouds().contains(&Cloud::Example) || offers.contains_key(&Cloud::Example) {
+            return Ok(());
+        }
+        let publication = feed::example(&config.policy())?;
+        if self.memory.judge(&publication).is_ok() {
+            offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        }
+        Ok(())
+    }
+
     /// What a change would have to wait for; an error where a person wants it.
-    fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
+    pub(super) fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
-            Wish::OfPerson => match (&self.memory.pause, &self.memory.pin) {
+            Wish::OfPerson { .. } => match (&self.memory.pause, &self.memory.pin) {
                 (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
                 (None, Some(pin)) => Err(OperateError::Pinned(pin.clone())),
                 (None, None) => Ok(None),
@@ -193,13 +240,6 @@ impl Operator {
         }
         Ok((memory, belief, reason))
     }
-
-    /// The rules in force; none before the first generation.
-    fn rules_in_force(&self) -> Result<RuleSet, OperateError> {
-        let store = self.publisher.store();
-        let rules = store.current()?.map(|number| store.rule_set(number)).transpose()?;
-        Ok(rules.unwrap_or_default())
-    }
 }
 
 /// Whether all that changes is that groups which are there get more addresses.
@@ -227,7 +267,7 @@ pub fn offers(publications: impl IntoIterator<Item = Publication>, now: Timestam
         .into_iter()
         .map(|publication| {
             let cloud = publication.snapshot.cloud();
-            (cloud, crate::guard::Offer { publication, fetched: now })
+            (cloud, Offer { publication, fetched: now })
         })
         .collect()
 }

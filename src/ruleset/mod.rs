@@ -4,6 +4,7 @@
 //! Promises: equal rule sets have equal digests whatever publication they came from; a rule never has a family
 //! in which its own end is empty (it would admit anyone).
 
+mod change;
 mod difference;
 mod document;
 
@@ -20,6 +21,7 @@ use crate::prefix::PrefixSet;
 use crate::selection::Selection;
 use crate::snapshot::{Cloud, Digest, TagName, digest::Hasher};
 
+pub use change::{Moved, RuleSetChange};
 pub use difference::{Difference, GroupChange, SpaceChange, Whole};
 pub use document::{DocumentError, FORMAT, read as read_document, write as write_document};
 
@@ -230,6 +232,18 @@ pub struct Flow<'r> {
 }
 
 impl RuleSet {
+    /// Whether another rule set differs in nothing but the addresses that hostnames were answered with.
+    pub fn is_equal_but_for_answers(&self, other: &Self) -> bool {
+        let Self { groups, rules, routes, security } = self;
+        let same = |(one, other): (&AddressGroup, &AddressGroup)| {
+            let (resolved, unresolved) = (other.resolved.clone(), other.unresolved.clone());
+            *other == AddressGroup { resolved, unresolved, ..one.clone() }
+        };
+        (rules, routes, security) == (&other.rules, &other.routes, &other.security)
+            && groups.len() == other.groups.len()
+            && groups.iter().zip(&other.groups).all(same)
+    }
+
     /// Joins what is asked for with what was selected.
     pub fn build(intent: &Intent, selection: &Selection) -> Self {
         let groups = intent

@@ -17,6 +17,8 @@ mod counters;
 mod credentials;
 mod crowd;
 mod doors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gather;
 mod metrics;
 mod page;
@@ -29,7 +31,7 @@ mod tls;
 mod users;
 mod view;
 
-pub use clients::Fetch;
+pub use clients::{Fetch, Fetches};
 pub use content::Content;
 pub use credentials::CertificateTime;
 pub use doors::Place;
