@@ -97,7 +97,7 @@ impl Summary {
         changes: &[Change<'_>],
     ) -> Self {
         // Compared with itself where every file is equal: then there is nothing to look for.
-        let other = before.filter(|before| !std::ptr::eq(*before, &plan.rule_set));
+        let other = before.filter(|before| !std::ptr::eq(*before, &raw const plan.rule_set));
         let difference = other.map(|before| Difference::between(before, &plan.rule_set));
         let difference = difference.unwrap_or_default();
         let by_group: BTreeMap<&Name, &GroupChange> =

@@ -22,7 +22,7 @@ pub fn map<'i, T: Sync, R: Send>(items: &'i [T], work: impl Fn(&'i T) -> R + Syn
         }
     };
     let mut done = thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, &take);
+        let other = thread::Builder::new().spawn_scoped(scope, take);
         let mut done = take();
         if let Ok(other) = other {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
