@@ -22,9 +22,6 @@ use crate::ruleset::{self, RuleSet};
 use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::{Cloud, Policy};
 
-/// From this many files on, it is worth while to compare them with two threads.
-const MANY_FILES: usize = 100;
-
 /// Largest file of an earlier rendering that is read for a comparison, in bytes.
 const MAX_OLD_BYTES: u64 = 256 << 20;
 
@@ -212,7 +209,7 @@ fn changes<'p>(plan: &'p Plan, out: &Path) -> anyhow::Result<Vec<Change<'p>>> {
         };
         Ok(Change { artifact, path, kind, old })
     };
-    if plan.artifacts.len() < MANY_FILES {
+    if plan.artifacts.len() < two::MANY {
         return plan.artifacts.iter().map(compare).collect();
     }
     two::map(&plan.artifacts, compare).into_iter().collect()

@@ -7,6 +7,9 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+/// From this many small items on, a second thread is worth what it costs.
+pub const MANY: usize = 100;
+
 /// What `work` makes of each item.
 pub fn map<'i, T: Sync, R: Send>(items: &'i [T], work: impl Fn(&'i T) -> R + Sync) -> Vec<R> {
     if items.len() < 2 {

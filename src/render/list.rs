@@ -16,8 +16,14 @@ const TEMPLATE: &str = "list/group.txt";
 
 pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, RenderError> {
     let header = if settings.header { job.header() } else { Vec::new() };
-    let groups = two::map(&job.part.groups, |group| files_of(job, group, settings, &header));
-    Ok(groups.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let files = |group| files_of(job, group, settings, &header);
+    let groups: Vec<_> = if job.part.groups.len() < two::MANY {
+        job.part.groups.iter().map(files).collect()
+    } else {
+        two::map(&job.part.groups, files)
+    };
+    let groups: Vec<Vec<File>> = groups.into_iter().collect::<Result<_, _>>()?;
+    Ok(groups.into_iter().flatten().collect())
 }
 
 /// The files of one group.
