@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::belief::{Belief, Believed};
 use super::document::BeliefError;
 use super::hold::{Decision, Hold, HoldId};
-use crate::snapshot::{Cloud, Features, Publication, Snapshot, TagContent, TagName};
+use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagContent, TagName};
 
 /// What changed in a belief.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ fn of_cloud(
                 tags.push(of_tag(now, was));
             }
         }
-        let left = before.into_iter().flat_map(Snapshot::tags).map(|tag| tag.name());
+        let left = before.into_iter().flat_map(Snapshot::tags).map(ServiceTag::name);
         gone.extend(left.filter(|name| !has(snapshot, name)).cloned());
     }
     let change = CloudChange {

@@ -64,7 +64,9 @@ impl Operator {
             entry = Some(prepared);
         }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         offered.published = Some(published);
         Ok(Some(offered))

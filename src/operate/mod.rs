@@ -204,7 +204,9 @@ impl Operator {
         };
         let generation = self.publisher.rollback(to, now, retention, pinned)?;
         self.memory = memory;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         Ok(generation)
     }

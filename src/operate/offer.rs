@@ -168,7 +168,9 @@ impl Operator {
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {

@@ -187,7 +187,7 @@ impl Trail {
     }
 
     /// The entry is committed: appends it. What cannot be appended now is appended with the next entry, or at the next start.
-    pub fn committed(&mut self, prepared: Prepared) -> Result<(), StateError> {
+    pub fn committed(&mut self, prepared: &Prepared) -> Result<(), StateError> {
         self.pending.extend_from_slice(&prepared.line);
         self.last = Some(prepared.last);
         self.append()
