@@ -123,7 +123,7 @@ pub(super) struct Engine {
 
     standing: Status,
     failed: Option<String>,
-    waiting: Option<String>,
+    pub(super) waiting: Option<String>,
     ready: bool,
     said: String,
     notifying: Notifying,
@@ -515,6 +515,10 @@ impl Engine {
         self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
+        if self.config.agent.calendar.gate(self.config_loaded).closed.is_some() {
+            // What waits for the calendar was left out when the configuration was tried.
+            self.gather(Cause::Publication);
+        }
     }
 
     /// Asks feeds to look now: one, or all.

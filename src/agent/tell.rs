@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::gather::Cause;
 use super::jobs::{NotWorked, Worked};
 use crate::config::{Closed, Name};
+use crate::guard::Event;
 use crate::operate::{Offered, Until, Waiting};
 use crate::publish::{ChangeSummary, Published};
 use crate::report::Status;
@@ -63,6 +64,12 @@ pub(super) fn worked(worked: &Worked) {
         Ok(offered) => {
             for (target, warning) in &offered.warnings {
                 warn!(%target, "{warning}");
+            }
+            for event in &offered.events {
+                match event {
+                    Event::Held { .. } | Event::Refused { .. } => warn!("{event}"),
+                    _ => info!("{event}"),
+                }
             }
             for restored in &offered.restored {
                 warn!("{restored}");

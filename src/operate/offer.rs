@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Event, Offers};
+use crate::feed::{self, FeedError};
+use crate::guard::{Belief, Event, Offer, Offers};
 use crate::pipeline::{self, Inputs};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
-use crate::snapshot::Publication;
+use crate::snapshot::{Cloud, Publication};
 use crate::state::Memory;
 use crate::state::trail::Action;
 
@@ -181,6 +182,23 @@ impl Operator {
         Ok(offered)
     }
 
+    /// Adds the embedded publication where the configuration lives on it, unless a newer edition is given or known.
+    pub fn add_example(
+        &self,
+        config: &Config,
+        offers: &mut Offers,
+        now: Timestamp,
+    ) -> Result<(), FeedError> {
+        if !config.clouds().contains(&Cloud::Example) || offers.contains_key(&Cloud::Example) {
+            return Ok(());
+        }
+        let publication = feed::example(&config.policy())?;
+        if self.memory.judge(&publication).is_ok() {
+            offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        }
+        Ok(())
+    }
+
     /// What a change would have to wait for; an error where a person wants it.
     pub(super) fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
@@ -240,7 +258,7 @@ pub fn offers(publications: impl IntoIterator<Item = Publication>, now: Timestam
         .into_iter()
         .map(|publication| {
             let cloud = publication.snapshot.cloud();
-            (cloud, crate::guard::Offer { publication, fetched: now })
+            (cloud, Offer { publication, fetched: now })
         })
         .collect()
 }
