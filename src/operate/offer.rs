@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Offers};
-use crate::pipeline::{self, Inputs};
+use crate::guard::{Belief, Hold, Offers};
+use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
@@ -58,6 +58,8 @@ pub struct Offered {
     pub warnings: Vec<(Name, String)>,
     /// What was not as it had been published, and what was done about it.
     pub restored: Vec<Restored>,
+    /// What is held, of this and of earlier publications.
+    pub holds: Vec<Hold>,
     /// When time alone will change what is believed.
     pub next: Option<Timestamp>,
 }
@@ -99,7 +101,17 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = pipeline::judged(&inputs)?;
+        let (judgement, plan) = match pipeline::judged(&inputs) {
+            Err(PlanError::Withheld { groups, why, holds }) => {
+                // Nothing of this judgement is believed, but what it holds can be decided about.
+                let mut belief = self.belief.clone();
+                belief.hold_like(&holds);
+                self.publisher.keep(&[believed(&belief)?])?;
+                self.belief = belief;
+                return Err(PlanError::Withheld { groups, why, holds }.into());
+            }
+            planned => planned?,
+        };
         let warnings = plan
             .artifacts
             .iter()
@@ -129,6 +141,7 @@ impl Operator {
             summary: ChangeSummary::default(),
             warnings,
             restored: Vec::new(),
+            holds: judgement.belief.holds().to_vec(),
             next: judgement.next,
         };
         if !self.publisher.is_in_force(&request)? {
