@@ -13,8 +13,8 @@ use super::{clock, tell};
 use crate::config::Name;
 use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
 use crate::feed;
-use crate::guard::{self, Belief};
-use crate::operate::{self, DecisionError, Kind, Offering, OperateError, Operator, Wish};
+use crate::guard;
+use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::report::{History, Review};
 use crate::snapshot::{Cloud, Seen};
 
@@ -85,12 +85,12 @@ impl Engine {
                 let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
                 self.delegate(answer, false, move |operator| {
                     let given: Vec<_> = announced.into_iter().zip(documents).collect();
-                    render(operator, &config, &templates, given, rebaseline.as_deref())
+                    render(operator, &config, &templates, given, rebaseline.as_deref(), by)
                         .unwrap_or_else(|error| failed(&*error))
                 });
             }
             Request::Rollback { generation } => self.delegate(answer, false, move |operator| {
-                match operator.rollback(generation, clock::now()) {
+                match operator.rollback(generation, &by, clock::now()) {
                     Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
                     Err(error) => failed(&error),
                 }
@@ -98,8 +98,8 @@ impl Engine {
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),
-            Request::Resume => self.delegate(answer, true, |operator| {
-                said(operator.resume(), |resumed| resumed.text())
+            Request::Resume => self.delegate(answer, true, move |operator| {
+                said(operator.resume(&by, clock::now()), |resumed| resumed.text())
             }),
             Request::Review => self
                 .delegate(answer, false, |operator| Answer::Review(Review::of(operator.belief()))),
@@ -125,8 +125,7 @@ impl Engine {
             }
             Request::Adopt { .. } => self.delegate(answer, true, move |operator| {
                 let belief = documents.first().map(Vec::as_slice).unwrap_or_default();
-                let adopted = Belief::read(belief).map_err(DecisionError::from);
-                match adopted.and_then(|belief| operator.adopt(belief)) {
+                match operator.adopt(belief, &by, clock::now()) {
                     Ok(()) => Answer::Said(Said { text: operate::adopted(operator.belief()) }),
                     Err(error) => failed(&error),
                 }
@@ -287,6 +286,7 @@ fn render(
     templates: &crate::render::Templates,
     given: Vec<(Document, Vec<u8>)>,
     rebaseline: Option<&str>,
+    by: String,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let policy = config.policy();
     let now = clock::now();
@@ -303,7 +303,7 @@ fn render(
         templates,
         offers: &offers,
         rebaseline,
-        wish: Wish::OfPerson,
+        wish: Wish::OfPerson { by },
         reason: "render",
         now,
     })?;

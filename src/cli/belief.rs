@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::printer::Printer;
-use super::publish::open;
+use super::publish::{now, open};
 use super::{Cli, Exit, control};
 use crate::control::{Client, Document, Request};
 use crate::guard::Belief;
@@ -64,8 +63,6 @@ fn import(cli: &Cli, file: &std::path::Path, printer: &Printer) -> anyhow::Resul
     } else {
         files::read_bounded(file, Belief::MAX_BYTES)?
     };
-    let belief =
-        Belief::read(&bytes).with_context(|| format!("{} cannot be taken over", file.display()))?;
     if let Some(agent) = Client::find(&cli.state_dir) {
         let name = file.display().to_string();
         let request = Request::Adopt { belief: Document::of(name, &bytes) };
@@ -78,7 +75,7 @@ fn import(cli: &Cli, file: &std::path::Path, printer: &Printer) -> anyhow::Resul
         };
     }
     let mut operator = open(cli, "tagwall belief import", printer)?;
-    operator.adopt(belief)?;
+    operator.adopt(&bytes, &control::me(), now())?;
     let text = operate::adopted(operator.belief());
     operator.close();
     printer.out(&text)?;

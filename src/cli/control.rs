@@ -7,6 +7,7 @@ use super::{Cli, Exit, UsageError};
 use crate::config::Name;
 use crate::control::{Answer, Client, Failure, Request};
 use crate::operate::Kind;
+use crate::os::accounts;
 
 /// Options of `fetch`.
 #[derive(Debug, Args)]
@@ -26,6 +27,11 @@ pub(super) struct Told {
     /// Its kind, which decides the exit code.
     pub(super) kind: Kind,
     message: String,
+}
+
+/// Who types, for the records.
+pub(super) fn me() -> String {
+    accounts::describe(rustix::process::getuid().as_raw())
 }
 
 /// Looks at the feeds now.

@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
-use crate::os::accounts;
 use crate::render::Templates;
 use crate::report::HoldStatus;
 
@@ -117,7 +116,7 @@ fn render_here(
         templates: &templates,
         offers: &operate::offers(publications.into_values(), now),
         rebaseline: args.rebaseline.as_deref(),
-        wish: Wish::OfPerson,
+        wish: Wish::OfPerson { by: control::me() },
         reason: "render",
         now,
     })?;
@@ -134,7 +133,7 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
         }
     } else {
         let mut operator = open(cli, "tagwall rollback", printer)?;
-        let generation = operator.rollback(args.generation, now())?;
+        let generation = operator.rollback(args.generation, &control::me(), now())?;
         operator.close();
         Operation::rolled_back(generation)
     };
@@ -148,8 +147,7 @@ pub(super) fn pause(cli: &Cli, args: &PauseArgs, printer: &Printer) -> anyhow::R
         return control::say(&agent, &Request::Pause { reason: args.reason.clone() }, printer);
     }
     let mut operator = open(cli, "tagwall pause", printer)?;
-    let by = accounts::describe(rustix::process::getuid().as_raw());
-    operator.pause(&args.reason, &by, now())?;
+    operator.pause(&args.reason, &control::me(), now())?;
     operator.close();
     printer.out(operate::PAUSED)?;
     Ok(Exit::Ok)
@@ -161,7 +159,7 @@ pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
         return control::say(&agent, &Request::Resume, printer);
     }
     let mut operator = open(cli, "tagwall resume", printer)?;
-    let resumed = operator.resume()?;
+    let resumed = operator.resume(&control::me(), now())?;
     operator.close();
     printer.out(&resumed.text())?;
     Ok(Exit::Ok)

@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::guard::{Decision, Hold, HoldId, Kind, Order, Verdict};
 use crate::operate;
-use crate::os::accounts;
 use crate::report::{self, Review};
 use crate::snapshot::Cloud;
 
@@ -197,7 +196,7 @@ pub(super) fn decide(
         let order = Order {
             hold: args.id.clone(),
             verdict,
-            who: accounts::describe(rustix::process::getuid().as_raw()),
+            who: control::me(),
             ticket: args.ticket.clone(),
             reason: args.reason.clone(),
         };
@@ -246,8 +245,7 @@ pub(super) fn rebaseline(
         return control::say(&agent, &request, printer);
     }
     let mut operator = open(cli, "tagwall rebaseline", printer)?;
-    let by = accounts::describe(rustix::process::getuid().as_raw());
-    let begun = operator.rebaseline(args.cloud, &args.reason, &by, now())?;
+    let begun = operator.rebaseline(args.cloud, &args.reason, &control::me(), now())?;
     operator.close();
     printer.out(&operate::begun_anew(&begun))?;
     Ok(Exit::Ok)

@@ -20,7 +20,7 @@ use crate::snapshot::{Cloud, Seen, date_in_name};
 use crate::web::{Client, Hosts, Request};
 
 /// The host of Microsoft's files.
-const FILE_HOST: &str = "download.microsoft.com";
+pub(super) const FILE_HOST: &str = "download.microsoft.com";
 /// Largest page read, in bytes (the largest seen has 400 KB).
 const MAX_PAGE_BYTES: u64 = 8 << 20;
 /// What every name of a publication starts with.
@@ -93,7 +93,7 @@ impl Page {
 }
 
 /// Microsoft's page of a cloud.
-fn microsofts(cloud: Cloud) -> Option<Url> {
+pub(super) fn microsofts(cloud: Cloud) -> Option<Url> {
     let id = match cloud {
         Cloud::Public => 56519,
         Cloud::Government => 57063,
@@ -105,7 +105,7 @@ fn microsofts(cloud: Cloud) -> Option<Url> {
 }
 
 /// The newest publication of a cloud that a page links to.
-fn newest(
+pub(super) fn newest(
     text: &str,
     page: &Url,
     cloud: Cloud,

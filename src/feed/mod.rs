@@ -10,6 +10,8 @@ mod directory;
 mod discovery;
 mod download;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod source;
 

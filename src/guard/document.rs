@@ -79,7 +79,7 @@ struct TagLine {
 }
 
 impl Belief {
-    /// The belief as a document.
+    /// The belief as a document. Equal beliefs have equal bytes: tags are in the order of their names.
     pub fn write(&self) -> Result<Vec<u8>, BeliefError> {
         let head = Head {
             format: FORMAT.to_owned(),
@@ -107,7 +107,9 @@ impl Belief {
         text.push_str(TAGS);
         let mut first = true;
         for (cloud, publication) in &self.publications {
-            for tag in publication.snapshot.tags() {
+            let mut tags: Vec<_> = publication.snapshot.tags().iter().collect();
+            tags.sort_unstable_by_key(|tag| tag.name());
+            for tag in tags {
                 text.push_str(if first { "\n" } else { ",\n" });
                 first = false;
                 push_tag(&mut text, *cloud, &publication.snapshot, tag);

@@ -45,6 +45,7 @@ pub enum Event {
         /// Which way.
         kind: Kind,
         /// How many addresses.
+        #[serde(with = "decimal")]
         addresses: u128,
         /// Why.
         why: String,
@@ -65,6 +66,7 @@ pub enum Event {
         /// Which way.
         kind: Kind,
         /// How many addresses.
+        #[serde(with = "decimal")]
         addresses: u128,
     },
     /// Ranges were withdrawn; they stay open for a while.
@@ -74,6 +76,7 @@ pub enum Event {
         /// Of which cloud.
         cloud: Cloud,
         /// How many addresses.
+        #[serde(with = "decimal")]
         addresses: u128,
         /// When they close.
         until: Timestamp,
@@ -85,6 +88,7 @@ pub enum Event {
         /// Of which cloud.
         cloud: Cloud,
         /// How many addresses.
+        #[serde(with = "decimal")]
         addresses: u128,
     },
     /// The time of withdrawn ranges is over.
@@ -94,8 +98,23 @@ pub enum Event {
         /// Of which cloud.
         cloud: Cloud,
         /// How many addresses.
+        #[serde(with = "decimal")]
         addresses: u128,
     },
+}
+
+/// Numbers of addresses as text: readers of JSON in other languages have no integers of 128 bits.
+mod decimal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+    pub(super) fn serialize<S: Serializer>(number: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl fmt::Display for Event {

@@ -5,6 +5,7 @@
 //! belief; nothing outside the bounds is ever believed, whatever is approved. Does not fetch, publish or notify.
 
 mod belief;
+mod change;
 mod compose;
 mod decide;
 mod document;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use belief::{Belief, Grace, Standing};
+pub use change::BeliefChange;
 pub use decide::{DecideError, Order};
 pub use document::BeliefError;
 pub use event::Event;

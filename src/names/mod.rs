@@ -13,6 +13,8 @@ mod answer;
 mod book;
 mod document;
 mod follower;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod news;
 mod resolvers;
 mod schedule;

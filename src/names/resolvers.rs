@@ -236,7 +236,7 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ResolverErro
 
 /// The addresses at the end of the chain of aliases that starts with the question. Whatever else stands in the answer was
 /// not asked for and is left alone; so is what failed its validation.
-fn end_of_chain(question: &Name, lookup: &Lookup) -> Said {
+pub(super) fn end_of_chain(question: &Name, lookup: &Lookup) -> Said {
     let records = || lookup.answers().iter().filter(|record| believable(record));
     let mut at = question.clone();
     let mut aliases = Vec::new();

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{OperateError, Operator, companion};
+use super::record::Note;
+use super::{OperateError, Operator};
 use crate::config::GuardSettings;
 use crate::guard::{Belief, BeliefError, DecideError, Decision, Order};
-use crate::publish::{Companion, PublishError};
 use crate::snapshot::Cloud;
-use crate::state::StateError;
+use crate::state::trail::Action;
 
 /// Why a decision was not taken down.
 #[derive(Debug, thiserror::Error)]
@@ -16,18 +16,12 @@ pub enum DecisionError {
     /// It cannot be followed.
     #[error(transparent)]
     Decide(#[from] DecideError),
-    /// The belief cannot be written.
-    #[error(transparent)]
-    Belief(#[from] BeliefError),
-    /// The state folder cannot be written.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
     /// The state folder cannot be used.
     #[error(transparent)]
     Operate(#[from] OperateError),
-    /// What is remembered cannot be read or written.
+    /// What was given is no belief.
     #[error(transparent)]
-    State(#[from] StateError),
+    Belief(#[from] BeliefError),
     /// There is nothing to begin anew.
     #[error("nothing is known of {0} yet: the next publication is the first one anyhow")]
     NothingKnown(String),
@@ -43,7 +37,12 @@ impl Operator {
     ) -> Result<Decision, DecisionError> {
         let mut belief = self.belief.clone();
         let decision = belief.decide(order, settings, now)?;
-        self.believe(belief)?;
+        let note = Note {
+            reason: order.reason.as_deref(),
+            decision: Some(&decision),
+            ..Note::of_person(Action::Decided, &order.who, now)
+        };
+        self.commit(&note, belief, self.memory.clone())?;
         Ok(decision)
     }
 
@@ -73,23 +72,17 @@ impl Operator {
         }
         // First, so that a document that must not count is not taken up again if the rest fails.
         for cloud in &begun {
-            self.archive.forget(*cloud)?;
+            self.archive.forget(*cloud).map_err(OperateError::from)?;
         }
-        let beliefs = Companion { name: Belief::FILE, bytes: belief.write()? };
-        self.publisher.keep(&[companion(&memory)?, beliefs])?;
-        (self.memory, self.belief) = (memory, belief);
+        let note = Note { reason: Some(reason), ..Note::of_person(Action::BeganAnew, by, now) };
+        self.commit(&note, belief, memory)?;
         Ok(begun)
     }
 
     /// Takes over the belief of another host, whole: the next offer is judged against it, and brings it in force.
-    pub fn adopt(&mut self, belief: Belief) -> Result<(), DecisionError> {
-        self.believe(belief)
-    }
-
-    fn believe(&mut self, belief: Belief) -> Result<(), DecisionError> {
-        let companion = Companion { name: Belief::FILE, bytes: belief.write()? };
-        self.publisher.keep(&[companion])?;
-        self.belief = belief;
-        Ok(())
+    pub fn adopt(&mut self, bytes: &[u8], by: &str, now: Timestamp) -> Result<(), DecisionError> {
+        let belief = Belief::read(bytes)?;
+        let note = Note::of_person(Action::BeganAnew, by, now);
+        Ok(self.commit(&note, belief, self.memory.clone())?)
     }
 }

@@ -66,10 +66,9 @@ impl Kind {
         }
         if let Some(error) = cause.downcast_ref::<DecisionError>() {
             return match error {
-                DecisionError::Decide(_) | DecisionError::NothingKnown(_) => Some(Self::Usage),
-                DecisionError::Belief(_) => Some(Self::System),
-                DecisionError::Publish(error) => Self::of_cause(error),
-                DecisionError::State(error) => Self::of_cause(error),
+                DecisionError::Decide(_)
+                | DecisionError::Belief(_)
+                | DecisionError::NothingKnown(_) => Some(Self::Usage),
                 DecisionError::Operate(error) => Self::of_cause(error),
             };
         }

@@ -7,6 +7,7 @@
 mod decide;
 mod kind;
 mod offer;
+mod record;
 mod replay;
 
 pub use decide::DecisionError;
@@ -25,8 +26,11 @@ use crate::os::files::{self, FileError};
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
+use crate::ruleset::RuleSet;
 use crate::snapshot::Cloud;
-use crate::state::{Archive, Memory, Pause, Pin, StateError};
+use crate::state::trail::Action;
+use crate::state::{Archive, Memory, Pause, Pin, StateError, Trail};
+use record::Note;
 
 /// Why an operation was not done.
 #[derive(Debug, Error)]
@@ -95,6 +99,7 @@ pub struct Operator {
     memory: Memory,
     belief: Belief,
     names: Book,
+    trail: Trail,
 }
 
 /// What `resume` ended.
@@ -130,7 +135,16 @@ impl Operator {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
         let belief = read_belief(&dir.join(Belief::FILE))?;
-        Ok(Self { publisher, archive: Archive::new(dir), memory, belief, names: Book::load(dir)? })
+        let mut operator = Self {
+            publisher,
+            archive: Archive::new(dir),
+            memory,
+            belief,
+            names: Book::load(dir)?,
+            trail: Trail::open(dir)?,
+        };
+        operator.note_correction(Timestamp::now())?;
+        Ok(operator)
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
@@ -174,14 +188,27 @@ impl Operator {
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
-    pub fn rollback(&mut self, to: Option<u64>, now: Timestamp) -> Result<u64, OperateError> {
+    pub fn rollback(
+        &mut self,
+        to: Option<u64>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<u64, OperateError> {
         let mut memory = self.memory.clone();
-        let pinned = |generation| {
+        let before = self.rules_in_force()?;
+        let note = Note::of_person(Action::RolledBack, by, now);
+        let mut entry = None;
+        let pinned = |generation, rules: &RuleSet| {
             memory.pin = Some(Pin { generation, since: now });
-            Ok::<_, OperateError>(vec![companion(&memory)?])
+            let (trail, prepared) =
+                self.prepare(&note, Some(generation), &self.belief, (&before, rules))?;
+            entry = Some(prepared);
+            Ok::<_, OperateError>(vec![companion(&memory)?, trail])
         };
         let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
         self.memory = memory;
+        entry.into_iter().for_each(|entry| self.committed(entry));
+        self.note_correction(now)?;
         Ok(generation)
     }
 
@@ -189,27 +216,24 @@ impl Operator {
     pub fn pause(&mut self, reason: &str, by: &str, now: Timestamp) -> Result<(), OperateError> {
         let mut memory = self.memory.clone();
         memory.pause = Some(Pause { since: now, by: by.to_owned(), reason: reason.to_owned() });
-        self.remember(memory)
+        let note = Note { reason: Some(reason), ..Note::of_person(Action::Paused, by, now) };
+        self.commit(&note, self.belief.clone(), memory)
     }
 
     /// Ends an emergency stop and the pin of a rollback.
-    pub fn resume(&mut self) -> Result<Resumed, OperateError> {
+    pub fn resume(&mut self, by: &str, now: Timestamp) -> Result<Resumed, OperateError> {
         let mut memory = self.memory.clone();
         let resumed = Resumed { pin: memory.pin.take(), pause: memory.pause.take() };
-        self.remember(memory)?;
+        if memory != self.memory {
+            let note = Note::of_person(Action::Resumed, by, now);
+            self.commit(&note, self.belief.clone(), memory)?;
+        }
         Ok(resumed)
     }
 
     /// Gives the lock back.
     pub fn close(self) {
         self.publisher.close();
-    }
-
-    /// What is remembered on disk is what is remembered here, also when writing fails.
-    fn remember(&mut self, memory: Memory) -> Result<(), OperateError> {
-        self.publisher.keep(&[companion(&memory)?])?;
-        self.memory = memory;
-        Ok(())
     }
 }
 

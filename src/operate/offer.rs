@@ -2,15 +2,17 @@
 
 use jiff::Timestamp;
 
+use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Hold, Offers};
+use crate::guard::{Belief, Event, Hold, Offers};
 use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
 use crate::snapshot::Publication;
 use crate::state::Memory;
+use crate::state::trail::Action;
 
 /// What is offered, and under which configuration.
 #[derive(Debug)]
@@ -35,7 +37,10 @@ pub struct Offering<'o> {
 #[derive(Debug, Clone)]
 pub enum Wish {
     /// A person, now: a pause or a pin is told as an error.
-    OfPerson,
+    OfPerson {
+        /// Who.
+        by: String,
+    },
     /// The agent, by itself: a pause, a pin or the calendar make a change wait.
     OfAgent {
         /// Why the calendar lets nothing through; none: it does.
@@ -43,6 +48,16 @@ pub enum Wish {
         /// What is let through all the same.
         urgent: Urgent,
     },
+}
+
+impl Wish {
+    /// Who; none: the agent by itself.
+    fn by(&self) -> Option<&str> {
+        match self {
+            Self::OfPerson { by } => Some(by),
+            Self::OfAgent { .. } => None,
+        }
+    }
 }
 
 /// What became of it.
@@ -58,6 +73,8 @@ pub struct Offered {
     pub warnings: Vec<(Name, String)>,
     /// What was not as it had been published, and what was done about it.
     pub restored: Vec<Restored>,
+    /// What the judgement did.
+    pub events: Vec<Event>,
     /// What is held, of this and of earlier publications.
     pub holds: Vec<Hold>,
     /// When time alone will change what is believed.
@@ -103,11 +120,7 @@ impl Operator {
         };
         let (judgement, plan) = match pipeline::judged(&inputs) {
             Err(PlanError::Withheld { groups, why, holds }) => {
-                // Nothing of this judgement is believed, but what it holds can be decided about.
-                let mut belief = self.belief.clone();
-                belief.hold_like(&holds);
-                self.publisher.keep(&[believed(&belief)?])?;
-                self.belief = belief;
+                self.keep_holds(&holds, offering)?;
                 return Err(PlanError::Withheld { groups, why, holds }.into());
             }
             planned => planned?,
@@ -141,11 +154,13 @@ impl Operator {
             summary: ChangeSummary::default(),
             warnings,
             restored: Vec::new(),
+            events: Vec::new(),
             holds: judgement.belief.holds().to_vec(),
             next: judgement.next,
         };
-        if !self.publisher.is_in_force(&request)? {
-            let before = self.rules_in_force()?;
+        let before = self.rules_in_force()?;
+        let in_force = self.publisher.is_in_force(&request)?;
+        if !in_force {
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
             if let Some(until) = until
                 && !self.is_let_through(&offering.wish, &before, &request.rule_set)
@@ -154,21 +169,67 @@ impl Operator {
                 return Ok(offered);
             }
         }
+        let note = Note {
+            at: now,
+            action: if in_force { Action::Judged } else { Action::Published },
+            by: offering.wish.by(),
+            reason: Some(&request.reason),
+            decision: None,
+            events: &judgement.events,
+            configuration: Some(request.configuration),
+        };
+        let generation = if in_force {
+            self.publisher.store().current()?
+        } else {
+            Some(self.publisher.next_number()?)
+        };
+        let tells = !in_force
+            || judgement.belief != self.belief
+            || self.trail.is_of_other_configuration(request.configuration);
+        let mut entry = None;
+        if tells {
+            let rules = (&before, &request.rule_set);
+            let (trail, prepared) = self.prepare(&note, generation, &judgement.belief, rules)?;
+            request.companions.push(trail);
+            entry = Some(prepared);
+        }
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
+        entry.into_iter().for_each(|entry| self.committed(entry));
+        self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
             offered.restored = self.restore()?;
         }
         offered.published = Some(published);
+        offered.events = judgement.events;
         Ok(offered)
+    }
+
+    /// Nothing of a judgement that leaves a group without rules is believed, but what it holds can be decided about.
+    fn keep_holds(&mut self, holds: &[Hold], offering: &Offering<'_>) -> Result<(), OperateError> {
+        let mut belief = self.belief.clone();
+        belief.hold_like(holds);
+        if belief == self.belief {
+            return Ok(());
+        }
+        let note = Note {
+            at: offering.now,
+            action: Action::Judged,
+            by: offering.wish.by(),
+            reason: Some(offering.reason),
+            decision: None,
+            events: &[],
+            configuration: None,
+        };
+        self.commit(&note, belief, self.memory.clone())
     }
 
     /// What a change would have to wait for; an error where a person wants it.
     fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
-            Wish::OfPerson => match (&self.memory.pause, &self.memory.pin) {
+            Wish::OfPerson { .. } => match (&self.memory.pause, &self.memory.pin) {
                 (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
                 (None, Some(pin)) => Err(OperateError::Pinned(pin.clone())),
                 (None, None) => Ok(None),
@@ -205,13 +266,6 @@ impl Operator {
             }
         }
         Ok((memory, belief, reason))
-    }
-
-    /// The rules in force; none before the first generation.
-    fn rules_in_force(&self) -> Result<RuleSet, OperateError> {
-        let store = self.publisher.store();
-        let rules = store.current()?.map(|number| store.rule_set(number)).transpose()?;
-        Ok(rules.unwrap_or_default())
     }
 }
 

@@ -108,14 +108,14 @@ impl Publisher {
     }
 
     /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
-    /// from those in force, small changes aside. `companions` are asked for the number that will be in force, and change
-    /// together with it.
+    /// from those in force, small changes aside. `companions` are asked for with the number and the rules that will be in
+    /// force, and change together with them.
     pub fn rollback<E: From<PublishError>>(
         &self,
         to: Option<u64>,
         now: Timestamp,
         retention: Retention,
-        companions: impl FnOnce(u64) -> Result<Vec<Companion>, E>,
+        companions: impl FnOnce(u64, &RuleSet) -> Result<Vec<Companion>, E>,
     ) -> Result<u64, E> {
         let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
         let in_force = self.store.read(current)?.manifest;
@@ -127,7 +127,8 @@ impl Publisher {
         request.reason = format!("rollback to {to}");
         request.small = false;
         let same = in_force.is_met_by(&request, request.rule_set.digest());
-        request.companions = companions(if same { current } else { self.next_number()? })?;
+        let number = if same { current } else { self.next_number()? };
+        request.companions = companions(number, &request.rule_set)?;
         match self.publish(&request, retention)? {
             Published::Generation(number) | Published::Partly(number) => Ok(number),
             Published::Unchanged(_) => Ok(current),
@@ -157,7 +158,8 @@ impl Publisher {
         Err(PublishError::NothingEarlier)
     }
 
-    pub(super) fn next_number(&self) -> Result<u64, PublishError> {
+    /// The number that the next generation gets.
+    pub fn next_number(&self) -> Result<u64, PublishError> {
         Ok(self.store.numbers()?.last().copied().unwrap_or(0) + 1)
     }
 

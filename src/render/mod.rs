@@ -11,6 +11,8 @@ mod custom;
 mod error;
 mod filters;
 mod fortios;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod iptables;
 mod kernel;
 mod list;

@@ -4,6 +4,7 @@
 //! Promises: equal rule sets have equal digests whatever publication they came from; a rule never has a family
 //! in which its own end is empty (it would admit anyone).
 
+mod change;
 mod difference;
 mod document;
 
@@ -20,6 +21,7 @@ use crate::prefix::PrefixSet;
 use crate::selection::Selection;
 use crate::snapshot::{Cloud, Digest, TagName, digest::Hasher};
 
+pub use change::{Moved, RuleSetChange};
 pub use difference::{Difference, GroupChange, SpaceChange, Whole};
 pub use document::{DocumentError, FORMAT, read as read_document, write as write_document};
 

@@ -2,6 +2,7 @@
 //!
 //! Everything is read when it is asked for; the server's own counts aside, nothing is kept for this.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process;
 use super::server::Shared;
 use super::view::View;
-use crate::report::{EntryResult, History, ServeStatus, Status};
+use crate::report::{EntryResult, History, NameStatus, ServeStatus, Status};
 
 /// The type of what is answered.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,6 +72,10 @@ fn seconds(time: Timestamp) -> f64 {
 )]
 fn number(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or(u64::MAX) as f64
+}
+
+fn truth(is: bool) -> &'static str {
+    if is { "true" } else { "false" }
 }
 
 fn yes(is: bool) -> f64 {
@@ -144,6 +149,8 @@ fn of_status(writer: &mut Writer, status: &Status) {
     );
     of_feeds(writer, status);
     of_groups(writer, status);
+    of_holds(writer, status);
+    of_names(writer, status);
     let targets = status.targets.iter().map(|target| {
         let labels = vec![("target", target.name.to_string()), ("dialect", target.dialect.clone())];
         (labels, yes(target.applied))
@@ -255,6 +262,75 @@ fn of_groups(writer: &mut Writer, status: &Status) {
         .filter(|group| group.hosts > 0)
         .map(|group| (vec![("group", group.name.to_string())], number(group.hosts)));
     writer.gauges("group_hostnames", "Hostnames that belong to an address group", None, hosts);
+}
+
+fn of_holds(writer: &mut Writer, status: &Status) {
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for hold in &status.holds {
+        *counts.entry((hold.cloud.name(), hold.kind.as_str(), hold.critical)).or_default() += 1;
+    }
+    let counts = counts.into_iter().map(|((cloud, kind, critical), count)| {
+        let labels = [("cloud", cloud), ("kind", kind), ("critical", truth(critical))];
+        (labels.map(|(label, value)| (label, value.to_owned())).into(), number(count))
+    });
+    writer.gauges(
+        "holds",
+        "Changes that are published and not applied; critical ones are never released by themselves",
+        None,
+        counts,
+    );
+    writer.time(
+        "hold_oldest_timestamp",
+        "Since when the oldest of them is held",
+        status.holds.iter().map(|hold| hold.since).min(),
+    );
+}
+
+fn of_names(writer: &mut Writer, status: &Status) {
+    let each = |of: fn(&NameStatus) -> Option<f64>| {
+        status.names.iter().filter_map(move |name| {
+            Some((vec![("name", name.name.as_str().to_owned())], of(name)?))
+        })
+    };
+    let unit = || Some(Unit::Seconds);
+    writer.gauges(
+        "hostname_addresses",
+        "Addresses that are let through for a hostname",
+        None,
+        each(|name| Some(number(name.addresses.len()))),
+    );
+    writer.gauges(
+        "hostname_answered_timestamp",
+        "When a hostname was last answered with an address",
+        unit(),
+        each(|name| name.answered.map(seconds)),
+    );
+    writer.gauges(
+        "hostname_time_to_live",
+        "The time to live of the last answer",
+        unit(),
+        each(|name| name.ttl.map(f64::from)),
+    );
+    writer.gauges(
+        "hostname_consecutive_failures",
+        "Looks that brought no address since the last that did",
+        None,
+        each(|name| Some(f64::from(name.failures))),
+    );
+    writer.gauges(
+        "hostname_addresses_refused",
+        "Addresses of the last answers that were refused",
+        None,
+        each(|name| Some(number(name.refused.len()))),
+    );
+    writer.gauges(
+        "hostname_addresses_outside",
+        "Addresses outside of the service tag that is expected to hold them",
+        None,
+        each(|name| {
+            Some(number(name.outside.as_ref().map_or(0, |outside| outside.addresses.len())))
+        }),
+    );
 }
 
 fn of_history(writer: &mut Writer, history: &History) {

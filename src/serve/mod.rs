@@ -17,6 +17,8 @@ mod counters;
 mod credentials;
 mod crowd;
 mod doors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gather;
 mod metrics;
 mod page;

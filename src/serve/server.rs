@@ -121,23 +121,7 @@ pub fn start(
         .enable_all()
         .build()
         .map_err(ServeError::Threads)?;
-    let mut key = [0; 32];
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut key)
-        .map_err(|_| ServeError::Random)?;
-    let shared = Arc::new(Shared {
-        active: RwLock::new(Arc::new(Active::new(settings, Credentials::load(settings)))),
-        view,
-        crowd: Arc::default(),
-        gate: Gate::new(key),
-        page: Page::new().map_err(ServeError::Page)?,
-        clients: Clients::default(),
-        counters: Counters::default(),
-        doors: Mutex::default(),
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    });
+    let shared = Arc::new(Shared::new(settings, view)?);
     let server = Server { shared, runtime: Some(runtime) };
     let mut bound: Vec<_> =
         places(settings).into_iter().map(|place| (place.clone(), bind_place(&place))).collect();
@@ -173,6 +157,30 @@ impl Active {
 }
 
 impl Shared {
+    /// What is shared by no connection yet.
+    pub(super) fn new(
+        settings: &ServeSettings,
+        view: watch::Receiver<Arc<View>>,
+    ) -> Result<Self, ServeError> {
+        let mut key = [0; 32];
+        rustls::crypto::ring::default_provider()
+            .secure_random
+            .fill(&mut key)
+            .map_err(|_| ServeError::Random)?;
+        Ok(Self {
+            active: RwLock::new(Arc::new(Active::new(settings, Credentials::load(settings)))),
+            view,
+            crowd: Arc::default(),
+            gate: Gate::new(key),
+            page: Page::new().map_err(ServeError::Page)?,
+            clients: Clients::default(),
+            counters: Counters::default(),
+            doors: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
     pub(super) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -504,7 +512,7 @@ async fn look_again(active: &Arc<Active>) {
 }
 
 /// Speaks HTTP with a client.
-async fn converse<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, peer: Peer)
+pub(super) async fn converse<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

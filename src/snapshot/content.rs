@@ -6,7 +6,7 @@ use super::error::Fault;
 use super::{Cloud, Features, ServiceTag, Snapshot, TagName, tag};
 
 /// A tag with the prefixes that are its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagContent {
     /// The tag's name.
     pub name: TagName,

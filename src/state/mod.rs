@@ -6,18 +6,21 @@
 
 mod archive;
 mod order;
+pub mod trail;
 
 pub use archive::{Archive, Archived, Entry};
 pub use order::{Edition, Standing};
+pub use trail::Trail;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::guard::BeliefError;
 use crate::os::files::FileError;
 use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::{Cloud, Digest, Publication};
@@ -106,6 +109,32 @@ pub enum StateError {
     /// A file is not as this program writes it.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The audit trail is not as this program writes it.
+    #[error(
+        "{path}, line {line}: {reason}; the audit trail is the only thing that is lost with it: moved elsewhere, a new one begins",
+        path = path.display()
+    )]
+    Trail {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; 0 where it is not one line.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The audit trail cannot be read or written.
+    #[error("cannot {step} {path}: {source}", path = path.display())]
+    Write {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// What is believed cannot be written.
+    #[error(transparent)]
+    Belief(#[from] BeliefError),
     /// The publication is older than the one in use.
     #[error(
         "the publication {offered} of cloud {cloud} is older than the one in use ({known}): refused, nothing was \

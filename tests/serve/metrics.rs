@@ -45,6 +45,11 @@ fn an_independent_reader_takes_them() {
         "tagwall_generation 12.0",
         "tagwall_publication_change_number{cloud=\"public\"} 367.0",
         "tagwall_client_current{client=\"127.0.0.1\",user=\"\",list=\"edge/apim-prod-storage-westeurope.txt\"} 1.0",
+        "tagwall_holds{cloud=\"public\",kind=\"addition\",critical=\"true\"} 1.0",
+        "tagwall_holds{cloud=\"public\",kind=\"removal\",critical=\"false\"} 1.0",
+        "tagwall_hostname_addresses{name=\"login.microsoftonline.com\"} 1.0",
+        "tagwall_hostname_consecutive_failures{name=\"login.microsoftonline.com\"} 3.0",
+        "tagwall_hostname_addresses_outside{name=\"login.microsoftonline.com\"} 1.0",
         "tagwall_http_requests_total{area=\"lists\",code=\"200\"} 1",
         "tagwall_http_requests_total{area=\"page\",code=\"404\"} 1",
     ] {

@@ -131,6 +131,28 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         next: None,
     });
     status.feeds = vec![feed("microsoft", None), feed("mirror", Some("connection refused"))];
+    status.holds = serde_json::from_value(serde_json::json!([
+        {"id": "1a2b3c4d", "cloud": "public", "kind": "addition", "groups": ["apim-prod-monitor"], "addresses": "65536",
+         "why": "outside the neighbourhoods", "since": days_ago(2), "critical": true},
+        {"id": "5e6f7a8b", "cloud": "public", "kind": "removal", "groups": ["apim-prod-key-vault", "apim-prod-monitor"],
+         "addresses": "1024", "why": "12 % of the group", "since": days_ago(5),
+         "due": now + SignedDuration::from_hours(23 * 24), "critical": false}
+    ]))
+    .unwrap();
+    let known = serde_json::json!({"address": "192.0.2.77", "first": days_ago(9), "last": now, "by": ["192.0.2.53"]});
+    status.names = serde_json::from_value(serde_json::json!([
+        {"name": "shoebox2.prod.microsoftmetrics.com", "addresses": [known], "ttl": 60, "answered": now, "looked": now,
+         "due": now + SignedDuration::from_secs(55), "failures": 0},
+        {"name": "login.microsoftonline.com", "addresses": [known], "ttl": 300, "answered": days_ago(1), "looked": now,
+         "due": now + SignedDuration::from_mins(4), "failures": 3,
+         "refused": {"10.0.0.1": "a private address"},
+         "outside": {"tag": "AzureActiveDirectory", "addresses": ["192.0.2.77"]}}
+    ]))
+    .unwrap();
+    status.receivers = serde_json::from_value(serde_json::json!([
+        {"name": "on-call", "way": "webhook", "told": days_ago(1), "error": "connection refused", "given_up": 2}
+    ]))
+    .unwrap();
     status
 }
 
@@ -200,6 +222,12 @@ fn it_says_what_is_in_force_and_loads_nothing() {
         "target edge, verify: nft: syntax error",
         "412,160",
         "has it",
+        "2 changes are held until somebody decides",
+        "addition of 65,536 addresses",
+        "only by a person",
+        "outside of AzureActiveDirectory",
+        "refused 10.0.0.1: a private address",
+        "2 messages given up",
     ] {
         assert!(page.contains(words), "{words} is not on the page");
     }

@@ -1,0 +1,112 @@
+//! What is written down of each operation: belief, memory and the entry of the audit trail, committed together.
+
+use jiff::Timestamp;
+
+use super::{OperateError, Operator, believed, companion};
+use crate::guard::{Belief, Decision, Event};
+use crate::publish::Companion;
+use crate::ruleset::RuleSet;
+use crate::snapshot::Digest;
+use crate::state::trail::{Action, Draft, Prepared};
+use crate::state::{Memory, StateError, Trail};
+
+/// What the audit trail says of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Note<'n> {
+    pub(super) at: Timestamp,
+    pub(super) action: Action,
+    /// Who asked for it; none: the agent by itself.
+    pub(super) by: Option<&'n str>,
+    pub(super) reason: Option<&'n str>,
+    pub(super) decision: Option<&'n Decision>,
+    pub(super) events: &'n [Event],
+    pub(super) configuration: Option<Digest>,
+}
+
+impl<'n> Note<'n> {
+    /// Of something that a person did.
+    pub(super) fn of_person(action: Action, by: &'n str, at: Timestamp) -> Self {
+        let (reason, decision, configuration) = (None, None, None);
+        Self { at, action, by: Some(by), reason, decision, events: &[], configuration }
+    }
+}
+
+impl Operator {
+    /// An entry about what is to be committed: belief, rules and generation are those afterwards.
+    pub(super) fn prepare(
+        &self,
+        note: &Note<'_>,
+        generation: Option<u64>,
+        belief: &Belief,
+        rules: (&RuleSet, &RuleSet),
+    ) -> Result<(Companion, Prepared), OperateError> {
+        let prepared = self.trail.prepare(&Draft {
+            at: note.at,
+            action: note.action,
+            by: note.by,
+            reason: note.reason,
+            configuration: note.configuration,
+            generation,
+            events: note.events,
+            decision: note.decision,
+            belief: (&self.belief, belief),
+            rules,
+        })?;
+        let bytes = self.trail.committing(&prepared);
+        Ok((Companion { name: Trail::PENDING, bytes }, prepared))
+    }
+
+    /// Commits belief and memory without a generation, with an entry in the audit trail. What is remembered on disk is what is
+    /// remembered here, also when writing fails.
+    pub(super) fn commit(
+        &mut self,
+        note: &Note<'_>,
+        belief: Belief,
+        memory: Memory,
+    ) -> Result<(), OperateError> {
+        let rules = self.rules_in_force()?;
+        let generation = self.publisher.store().current()?;
+        let (trail, prepared) = self.prepare(note, generation, &belief, (&rules, &rules))?;
+        self.publisher.keep(&[companion(&memory)?, believed(&belief)?, trail])?;
+        (self.belief, self.memory) = (belief, memory);
+        self.committed(prepared);
+        Ok(())
+    }
+
+    /// The entry is committed. That it cannot be appended undoes nothing: it is appended with the next one.
+    pub(super) fn committed(&mut self, prepared: Prepared) {
+        if let Err(error) = self.trail.committed(prepared) {
+            complain(&error);
+        }
+    }
+
+    /// Notes when another generation is in force than the trail says: one that carries on the files of isolated targets that
+    /// failed, and took the place of the one that was meant.
+    pub(super) fn note_correction(&mut self, now: Timestamp) -> Result<(), OperateError> {
+        let current = self.publisher.store().current()?;
+        if self.trail.generation().is_none_or(|noted| Some(noted) == current) {
+            return Ok(());
+        }
+        let note = Note {
+            at: now,
+            action: Action::Corrected,
+            by: None,
+            reason: None,
+            decision: None,
+            events: &[],
+            configuration: None,
+        };
+        self.commit(&note, self.belief.clone(), self.memory.clone())
+    }
+
+    /// The rules in force; none before the first generation.
+    pub(super) fn rules_in_force(&self) -> Result<RuleSet, OperateError> {
+        let store = self.publisher.store();
+        let rules = store.current()?.map(|number| store.rule_set(number)).transpose()?;
+        Ok(rules.unwrap_or_default())
+    }
+}
+
+fn complain(error: &StateError) {
+    tracing::error!(%error, "the audit trail could not be appended to: it is tried again with the next entry");
+}

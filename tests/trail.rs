@@ -1,0 +1,272 @@
+//! The audit trail: what it tells is what is believed and in force, whatever happens to its files.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use tagwall::config::{Config, Urgent};
+use tagwall::guard::{Order, Verdict};
+use tagwall::operate::{self, Offering, Operator, Wish};
+use tagwall::publish::Published;
+use tagwall::render::Templates;
+use tagwall::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
+use tagwall::state::trail::{self, Action, Entry};
+
+const CONFIG: &str = "
+cloud = \"example\"
+[groups.devops]
+tags = [\"AzureDevOps\"]
+[rules.devops]
+source = [\"10.20.0.0/24\"]
+destination = \"devops\"
+services = [\"tcp/443\"]
+[targets.lists.list]
+";
+/// What comes to the tag, and is plausible.
+const LITTLE: &str = "\"192.0.2.70/32\"";
+
+struct Host {
+    folder: tempfile::TempDir,
+    now: Timestamp,
+}
+
+impl Host {
+    fn new() -> Self {
+        let now = "2025-09-08T12:00:00Z".parse().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), now }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn open(&self) -> Operator {
+        Operator::open(&self.dir(), "test").unwrap()
+    }
+
+    /// Offers an edition of the example, a week after the one before.
+    fn offer(&mut self, operator: &mut Operator, number: u64, edit: (&str, &str)) -> Published {
+        self.offer_under(CONFIG, operator, number, edit)
+    }
+
+    fn offer_under(
+        &mut self,
+        config: &str,
+        operator: &mut Operator,
+        number: u64,
+        edit: (&str, &str),
+    ) -> Published {
+        self.now += SignedDuration::from_hours(24 * 7);
+        let config = Config::parse(Path::new("test.toml"), config.to_owned()).unwrap();
+        let offering = Offering {
+            config: &config,
+            templates: &Templates::load(&config).unwrap(),
+            offers: &operate::offers([edition(number, edit)], self.now),
+            rebaseline: None,
+            wish: Wish::OfAgent { closed: None, urgent: Urgent::Nothing },
+            reason: "publication",
+            now: self.now,
+        };
+        operator.offer(&offering).unwrap().published.unwrap()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        trail::entries(&self.dir(), |entry| {
+            entries.push(entry);
+            Ok(())
+        })
+        .unwrap();
+        entries
+    }
+
+    /// What the trail tells is what the operator believes, and what the generation in force holds.
+    fn agrees(&self, operator: &Operator) {
+        let replayed = trail::replay(&self.dir()).unwrap();
+        assert_eq!(replayed.belief, *operator.belief());
+        let store = operator.publisher().store();
+        let current = store.current().unwrap();
+        let rules = current.map(|number| store.rule_set(number).unwrap()).unwrap_or_default();
+        assert_eq!(replayed.rule_set, rules);
+        assert_eq!(replayed.last.and_then(|entry| entry.generation), current);
+    }
+
+    fn file(&self) -> PathBuf {
+        let files = fs::read_dir(self.dir().join("trail")).unwrap();
+        files.map(|entry| entry.unwrap().path()).max().unwrap()
+    }
+}
+
+fn edition(number: u64, (from, to): (&str, &str)) -> Publication {
+    let text = EXAMPLE_DOCUMENT
+        .replacen("\"changeNumber\": 1,", &format!("\"changeNumber\": {number},"), 1)
+        .replace(from, to);
+    assert!(from.is_empty() || text.contains(to), "{from}");
+    let snapshot = Snapshot::parse(text.as_bytes(), &Policy::default()).unwrap();
+    Publication::new(snapshot, format!("edition {number}"))
+}
+
+/// The tag's prefixes in the example, to be edited.
+fn prefixes() -> String {
+    let start = EXAMPLE_DOCUMENT.find("\"name\": \"AzureDevOps\"").unwrap();
+    let list = EXAMPLE_DOCUMENT[start..].find("\"addressPrefixes\": [").unwrap() + start;
+    let end = EXAMPLE_DOCUMENT[list..].find(']').unwrap() + list;
+    EXAMPLE_DOCUMENT[list..end].to_owned()
+}
+
+#[test]
+fn every_decision_is_told_and_makes_belief_and_rules_again() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    host.agrees(&operator);
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    assert_eq!(host.offer(&mut operator, 2, (&prefixes(), &more)), Published::Generation(2));
+    host.agrees(&operator);
+    // Nothing of it: nothing is told.
+    let told = host.entries().len();
+    host.offer(&mut operator, 2, (&prefixes(), &more));
+    assert_eq!(host.entries().len(), told);
+    // All of it goes: that is held, and rejected.
+    let gone = more.replace("192.0.2.", "203.0.113.");
+    host.offer(&mut operator, 3, (&prefixes(), &gone));
+    host.agrees(&operator);
+    let hold = operator.belief().holds().first().expect("nothing is held").id.clone();
+    let order = Order {
+        hold,
+        verdict: Verdict::Reject,
+        who: "ann".to_owned(),
+        ticket: Some("4711".to_owned()),
+        reason: Some("a slip".to_owned()),
+    };
+    let config = Config::parse(Path::new("test.toml"), CONFIG.to_owned()).unwrap();
+    operator.decide(&order, &config.guard, host.now).unwrap();
+    host.agrees(&operator);
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.resume("bob", host.now).unwrap();
+    operator.rollback(None, "eve", host.now).unwrap();
+    host.agrees(&operator);
+    operator.resume("eve", host.now).unwrap();
+    operator.forget(tagwall::snapshot::Cloud::Example, "moved", "eve", host.now).unwrap();
+    host.agrees(&operator);
+    let other = CONFIG.replace("tcp/443", "tcp/8443");
+    host.offer_under(&other, &mut operator, 4, ("", ""));
+    host.agrees(&operator);
+    operator.close();
+
+    let entries = host.entries();
+    let actions: Vec<Action> = entries.iter().map(|entry| entry.action).collect();
+    assert_eq!(actions[..2], [Action::Published, Action::Published], "{actions:?}");
+    assert_eq!(
+        actions[actions.len() - 7..],
+        [
+            Action::Decided,
+            Action::Paused,
+            Action::Resumed,
+            Action::RolledBack,
+            Action::Resumed,
+            Action::BeganAnew,
+            Action::Published
+        ],
+        "{actions:?}"
+    );
+    let decided = entries.iter().find_map(|entry| entry.decision.as_ref()).unwrap();
+    assert_eq!((decided.who.as_str(), decided.ticket.as_deref()), ("ann", Some("4711")));
+    assert!(entries.iter().any(|entry| !entry.events.is_empty()));
+    let configurations: Vec<_> = entries.iter().filter_map(|entry| entry.configuration).collect();
+    assert_ne!(configurations.first(), configurations.last());
+    assert!(entries.iter().skip(1).all(|entry| !entry.whole), "a delta was not enough");
+    // A new life goes on where the old one ended.
+    let operator = host.open();
+    host.agrees(&operator);
+    assert_eq!(host.entries().len(), entries.len());
+}
+
+#[test]
+fn a_torn_line_is_written_again_and_a_full_disk_loses_nothing() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.resume("bob", host.now).unwrap();
+    operator.close();
+    let (file, pending) = (host.file(), host.dir().join("trail.pending"));
+    let whole = fs::read(&file).unwrap();
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    // The machine stopped after the commit: before, in the middle of, and after the append.
+    for end in [last, last + 1, whole.len() - 1, whole.len()] {
+        fs::write(&file, &whole[..end]).unwrap();
+        fs::write(&pending, &whole[last..]).unwrap();
+        assert_eq!(host.entries().len(), 3, "a reader misses what is committed");
+        let operator = host.open();
+        assert_eq!(fs::read(&file).unwrap(), whole);
+        assert!(!pending.exists());
+        host.agrees(&operator);
+        operator.close();
+    }
+    // The very first line was torn.
+    let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&file, &whole[..first / 2]).unwrap();
+    fs::write(&pending, &whole).unwrap();
+    host.open().close();
+    assert_eq!(fs::read(&file).unwrap(), whole);
+    // It cannot be appended to: the operation is done all the same, and told later.
+    let mut operator = host.open();
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.resume("bob", host.now).unwrap();
+    assert_eq!(fs::read_to_string(&pending).unwrap().lines().count(), 2);
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, &whole).unwrap();
+    operator.close();
+    let operator = host.open();
+    host.agrees(&operator);
+    assert_eq!(host.entries().len(), 5);
+}
+
+#[test]
+fn a_line_that_was_edited_or_taken_out_is_noticed() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.resume("bob", host.now).unwrap();
+    operator.close();
+    let file = host.file();
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    for edited in [
+        whole.replacen("\"bob\"", "\"eve\"", 1),
+        format!("{}\n{}\n", lines[0], lines[2]),
+        format!("{}\n", lines[1..].join("\n")),
+        whole.replacen("tagwall-trail/1", "tagwall-trail/9", 1),
+    ] {
+        fs::write(&file, &edited).unwrap();
+        let error = trail::replay(&host.dir()).unwrap_err().to_string();
+        assert!(error.contains("jsonl, line "), "{error}");
+    }
+}
+
+#[test]
+fn another_belief_than_the_trail_tells_of_begins_a_new_file() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    operator.close();
+    let belief = fs::read(host.dir().join("belief.json")).unwrap();
+    let mut operator = host.open();
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    host.offer(&mut operator, 2, (&prefixes(), &more));
+    operator.close();
+    // An old backup was restored.
+    fs::write(host.dir().join("belief.json"), belief).unwrap();
+    let mut operator = host.open();
+    operator.pause("storm", "bob", host.now).unwrap();
+    host.agrees(&operator);
+    let entries = host.entries();
+    assert!(entries.last().unwrap().whole);
+    assert_eq!(fs::read_dir(host.dir().join("trail")).unwrap().count(), 2);
+}
