@@ -109,13 +109,22 @@ impl Host {
             reason: Some("announced".to_owned()),
         };
         let decision = self.belief.decide(&order, &self.config.guard, self.now).unwrap();
-        assert_eq!((decision.who.as_str(), decision.ticket.as_deref()), ("alice (uid 1000)", Some("CHG-1")));
+        assert_eq!(
+            (decision.who.as_str(), decision.ticket.as_deref()),
+            ("alice (uid 1000)", Some("CHG-1"))
+        );
     }
 }
 
 const ALL: &[&str] = &["192.0.2.0/24", "198.51.100.0/24"];
 /// Less by 16 of 512 addresses.
-const A_LITTLE_LESS: &[&str] = &["192.0.2.0/24", "198.51.100.0/25", "198.51.100.128/26", "198.51.100.192/27", "198.51.100.224/28"];
+const A_LITTLE_LESS: &[&str] = &[
+    "192.0.2.0/24",
+    "198.51.100.0/25",
+    "198.51.100.128/26",
+    "198.51.100.192/27",
+    "198.51.100.224/28",
+];
 const A_THIRD_LESS: &[&str] = &["192.0.2.0/24", "198.51.100.0/26"];
 
 #[test]
@@ -164,14 +173,17 @@ fn grace_is_settable_by_group_and_none_closes_at_once() {
         [guard.groups.a-week]
         grace-days = 7
     "#;
-    let mut host = Host::with(config, &[("Web", ALL), ("Mail", ALL)]);
+    let mail: &[&str] = &["203.0.113.0/24"];
+    let less_mail: &[&str] =
+        &["203.0.113.0/25", "203.0.113.128/26", "203.0.113.192/27", "203.0.113.224/28"];
+    let mut host = Host::with(config, &[("Web", ALL), ("Mail", mail)]);
     host.pass(7);
-    host.offer(&publication(&[("Web", A_LITTLE_LESS), ("Mail", A_LITTLE_LESS)]));
+    host.offer(&publication(&[("Web", A_LITTLE_LESS), ("Mail", less_mail)]));
     assert_eq!(host.group("at-once"), set(A_LITTLE_LESS));
-    assert_eq!(host.group("a-week"), set(ALL));
+    assert_eq!(host.group("a-week"), set(mail));
     host.pass(7);
     host.judge(&Offers::new());
-    assert_eq!(host.group("a-week"), set(A_LITTLE_LESS));
+    assert_eq!(host.group("a-week"), set(less_mail));
 }
 
 #[test]
@@ -184,9 +196,7 @@ fn a_vanished_tag_is_held_for_ever_and_a_rename_is_suggested() {
         assert_eq!((host.group("web"), host.held()), (set(ALL), vec![(Kind::Removal, true)]));
     }
     let hold = &host.belief.holds()[0];
-    let suggests = |cause: &Cause| {
-        matches!(cause, Cause::Vanished { renamed: Some(other), .. } if other.as_str() == "WebSites")
-    };
+    let suggests = |cause: &Cause| matches!(cause, Cause::Vanished { renamed: Some(other), .. } if other.as_str() == "WebSites");
     assert!(hold.causes.iter().any(suggests), "{}", hold.why());
     assert_eq!(hold.due, None);
     host.decide(Verdict::Approve);
@@ -206,7 +216,8 @@ fn a_held_addition_is_released_after_six_days_if_a_second_download_shows_it() {
     let due = host.belief.holds()[0].due.unwrap();
     assert_eq!(due, host.now + SignedDuration::from_hours(24 * 6));
     // One download, however often it is judged, confirms nothing.
-    let once = Offers::from([(Cloud::Example, Offer { publication: grown.clone(), fetched: host.now })]);
+    let once =
+        Offers::from([(Cloud::Example, Offer { publication: grown.clone(), fetched: host.now })]);
     host.pass(6);
     host.judge(&once);
     assert_eq!(host.held(), [(Kind::Addition, false)]);
@@ -326,10 +337,10 @@ fn what_is_rejected_stays_out_while_it_is_published_and_can_be_approved_after_al
 
 #[test]
 fn growth_in_small_steps_is_held_over_four_weeks() {
-    let mut host = Host::with(WEB, &[("Web", &["192.0.2.0/26"])]);
+    let mut host = Host::with(&format!("{WEB}never-release = true"), &[("Web", &["192.0.2.0/26"])]);
     let mut now: Vec<String> = vec!["192.0.2.0/26".to_owned()];
     // A quarter a week, below the weekly limit of a half.
-    for block in 0..6 {
+    for block in 0..5 {
         now.push(format!("192.0.2.{}/28", 64 + 16 * block));
         let texts: Vec<&str> = now.iter().map(String::as_str).collect();
         host.pass(7);
@@ -393,12 +404,18 @@ fn a_feed_that_flapped_for_real_closes_nothing() {
         host.offer(&feed::from_file(&path, &policy).unwrap());
         let now = host.group("storage");
         if let Some(before) = &before {
-            assert_eq!(now, *before, "{}", path.display());
+            // 79 % of its addresses were withdrawn for two weeks: not one of them closes.
+            assert!(before.is_subset(&now), "{} lost {}", path.display(), before.difference(&now));
         }
         before = Some(now);
         host.pass(7);
     }
-    assert_eq!((host.held(), host.belief.grace().count()), (vec![], 0));
+    assert_eq!(host.held(), []);
+    let open: u64 = host.belief.grace().map(|(_, grace)| grace.space.v4_addresses()).sum();
+    assert!(
+        open * 100 < host.group("storage").v4_addresses(),
+        "{open} addresses are still leaving"
+    );
 }
 
 #[test]

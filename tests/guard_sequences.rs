@@ -4,6 +4,7 @@
 //! Short form: a few sequences; `TAGWALL_LONG=1`: hundreds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
+use std::cell::Cell;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,9 +46,20 @@ const CONFIG: &str = r#"
 #[derive(Debug, Clone)]
 enum Step {
     /// Sixteen blocks of each tag, one bit each; none: the tag is not published. `foreign`: with space that Azure never had.
-    Publish { web: Option<u16>, mail: Option<u16>, foreign: bool, days: i64, by_person: bool },
-    Pass { days: i64 },
-    Decide { which: usize, approve: bool },
+    Publish {
+        web: Option<u16>,
+        mail: Option<u16>,
+        foreign: bool,
+        days: i64,
+        by_person: bool,
+    },
+    Pass {
+        days: i64,
+    },
+    Decide {
+        which: usize,
+        approve: bool,
+    },
     Pause,
     Resume,
     Rollback,
@@ -150,7 +162,8 @@ impl Host {
         });
         match offered {
             Ok(offered) if offered.waiting.is_none() => self.follows = true,
-            Ok(_) | Err(OperateError::Plan(_) | OperateError::Paused(_) | OperateError::Pinned(_)) => {
+            Ok(_)
+            | Err(OperateError::Plan(_) | OperateError::Paused(_) | OperateError::Pinned(_)) => {
                 let after = (operator.belief().digest(), operator.memory().clone());
                 assert_eq!(after, before, "what is refused or waits changes nothing");
             }
@@ -165,9 +178,8 @@ impl Host {
                 self.now += SignedDuration::from_hours(24 * days);
                 self.numbers += 1;
                 let tags = [("Web", 51_u8, web), ("Mail", 100, mail)].into_iter();
-                let tags = tags.filter_map(|(name, third, blocks)| {
-                    Some(tag(name, third, blocks?, foreign))
-                });
+                let tags = tags
+                    .filter_map(|(name, third, blocks)| Some(tag(name, third, blocks?, foreign)));
                 let snapshot = Snapshot::of_tags(Cloud::Example, self.numbers, tags).unwrap();
                 let date = self.now.to_zoned(jiff::tz::TimeZone::UTC).date();
                 let publication = Publication::new(snapshot, "test").dated(Some(date));
@@ -180,7 +192,9 @@ impl Host {
                 }
             }
             Step::Decide { which, approve } => {
-                let Some(hold) = self.operator().belief().holds().get(which).cloned() else { return };
+                let Some(hold) = self.operator().belief().holds().get(which).cloned() else {
+                    return;
+                };
                 let order = Order {
                     hold: hold.id,
                     verdict: if approve { Verdict::Approve } else { Verdict::Reject },
@@ -250,8 +264,10 @@ impl Host {
 
 #[test]
 fn rules_follow_belief_and_the_trail_reproduces_both() {
-    let cases = if std::env::var_os("TAGWALL_LONG").is_some() { 400 } else { 12 };
+    let cases = if std::env::var_os("TAGWALL_LONG").is_some() { 400 } else { 32 };
     let mut runner = TestRunner::new(Runs { cases, failure_persistence: None, ..Runs::default() });
+    // So that the sequences cannot become ones in which nothing happens.
+    let (generations, decisions, held) = (Cell::new(0), Cell::new(0), Cell::new(0));
     runner
         .run(&steps(), |steps| {
             let mut host = Host::new();
@@ -268,7 +284,17 @@ fn rules_follow_belief_and_the_trail_reproduces_both() {
             assert_eq!(one.belief().digest(), other.belief().digest());
             assert_eq!(one.belief().holds(), other.belief().holds());
             assert_eq!(host.rules(), again.rules());
+            let current = Store::new(host.folder.path()).current().unwrap();
+            generations.set(generations.get() + current.unwrap_or_default());
+            trail::entries(host.folder.path(), |entry| {
+                decisions.set(decisions.get() + u64::from(entry.decision.is_some()));
+                held.set(held.get() + entry.events.len() as u64);
+                Ok(())
+            })
+            .unwrap();
             Ok(())
         })
         .unwrap();
+    let happened = [generations.get(), decisions.get(), held.get()];
+    assert!(happened.iter().all(|count| *count > u64::from(cases)), "{happened:?}");
 }

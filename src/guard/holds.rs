@@ -157,6 +157,7 @@ fn hold(
             }
         }
     };
+    let causes = draft.causes.into_iter().map(|cause| still_renamed(cause, known)).collect();
     let limits =
         || draft.scopes.iter().filter_map(|index| scopes.get(*index)).map(|scope| &scope.limits);
     let never = draft.critical || limits().any(|limits| limits.never_release);
@@ -171,7 +172,7 @@ fn hold(
         cloud,
         kind: draft.kind,
         groups: draft.groups,
-        causes: draft.causes,
+        causes,
         space: draft.space,
         since,
         seen,
@@ -179,6 +180,17 @@ fn hold(
         critical: draft.critical,
     };
     Held { hold, scopes: draft.scopes }
+}
+
+/// A tag that carries a vanished one's space is new in one publication only: from then on it is remembered.
+fn still_renamed(cause: Cause, known: Option<&Hold>) -> Cause {
+    let Cause::Vanished { tag, renamed: None } = cause else { return cause };
+    let suggested =
+        known.into_iter().flat_map(|known| &known.causes).find_map(|cause| match cause {
+            Cause::Vanished { tag: same, renamed } if *same == tag => renamed.clone(),
+            _ => None,
+        });
+    Cause::Vanished { tag, renamed: suggested }
 }
 
 fn is_released(held: &Held, scopes: &[Scope], now: Timestamp) -> bool {
