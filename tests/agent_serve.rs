@@ -41,12 +41,15 @@ impl Agent {
     fn start(config: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tagwall.toml"), config.concat()).unwrap();
-        let process = command(&folder, &["run"])
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+        let process = run(&folder);
         Self { folder, process }
+    }
+
+    /// Ends it as systemd does, and starts it again.
+    fn restart(&mut self) {
+        let (status, log) = self.terminate();
+        assert!(status.success(), "{status}\n{log}");
+        self.process = run(&self.folder);
     }
 
     fn write(&self, config: &[&str]) {
@@ -119,7 +122,7 @@ impl Agent {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    fn terminate(mut self) -> (ExitStatus, String) {
+    fn terminate(&mut self) -> (ExitStatus, String) {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let begun = Instant::now();
@@ -131,6 +134,14 @@ impl Agent {
             sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn run(folder: &tempfile::TempDir) -> Child {
+    command(folder, &["run"])
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(folder.path().join("log")).unwrap())
+        .spawn()
+        .unwrap()
 }
 
 fn command(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
@@ -163,7 +174,7 @@ fn faults(status: &Value) -> String {
 
 #[test]
 fn what_is_in_force_is_served_through_reloads() {
-    let agent = Agent::start(&[DEVOPS, LOOPBACK]);
+    let mut agent = Agent::start(&[DEVOPS, LOOPBACK]);
     let address = agent.address();
     let devops = agent.list(address, "devops.txt");
     assert!(!devops.is_empty());
@@ -212,6 +223,24 @@ fn what_is_in_force_is_served_through_reloads() {
     assert!(status.success(), "{status}\n{log}");
     assert!(log.contains("stopped") && !log.contains("after the grace period"), "{log}");
     assert!(get(address, "/healthz").is_none());
+}
+
+#[test]
+fn what_clients_fetched_outlives_a_restart() {
+    let mut agent = Agent::start(&[DEVOPS, LOOPBACK]);
+    agent.list(agent.address(), "devops.txt");
+    let clients = |status: &Value| status["serve"]["clients"].clone();
+    let before = agent.until("the client", |status| clients(status)[0].is_object());
+    agent.restart();
+    let after = agent.until("the server", |status| status["serve"]["places"][0].is_string());
+    assert_eq!(clients(&after), clients(&before));
+    // What cannot be used is forgotten, and said.
+    agent.terminate();
+    fs::write(agent.state().join("clients.json"), "{").unwrap();
+    agent.process = run(&agent.folder);
+    agent.address();
+    assert!(agent.log().contains("what clients fetched is forgotten"), "{}", agent.log());
+    agent.list(agent.address(), "devops.txt");
 }
 
 #[test]

@@ -16,8 +16,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tagwall");
 const THRESHOLD: u32 = 12;
 /// The same where the kernel's firewall is ruled.
 const KERNEL_THRESHOLD: u32 = 15;
-/// The same where iptables matches on sets, which takes CAP_NET_RAW.
-const SETS_THRESHOLD: u32 = 16;
 
 const NO_KERNEL: &str = "[targets.lists]\npath = \"/srv/lists/\"\n[targets.lists.list]\n";
 const NFTABLES: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
@@ -153,7 +151,7 @@ fn what_the_units_may_do_is_little() {
     exposed(None, "tagwall.service", THRESHOLD);
     exposed(Some(NO_KERNEL), "tagwall.service", THRESHOLD);
     exposed(Some(NFTABLES), "tagwall.service", KERNEL_THRESHOLD);
-    exposed(Some(IPTABLES), "tagwall.service", SETS_THRESHOLD);
+    exposed(Some(IPTABLES), "tagwall.service", KERNEL_THRESHOLD);
     exposed(None, "tagwall-boot.service", KERNEL_THRESHOLD);
 }
 

@@ -146,7 +146,7 @@ impl Engine {
         let listener = Listener::open(&options.state_dir, &config.agent, largest, &asked)?;
         let now = clock::now();
         let mut engine = Self {
-            serving: Serving::new(&config),
+            serving: Serving::new(&config, &options.state_dir),
             notifying: Notifying::start(&config, &options.state_dir, facts),
             config,
             templates,

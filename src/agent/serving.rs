@@ -4,18 +4,19 @@
 //! started, or cannot take its new settings, is told in the status and tried again each time something is shown; the loop goes
 //! on without it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::engine::{Done, Engine};
 use super::{AgentError, clock, tell};
 use crate::config::{Config, ServeSettings};
 use crate::report::{AgentStatus, FeedStatus, ServeStatus, Status};
-use crate::serve::{self, ServeError, Server, Sources, View};
+use crate::serve::{self, Fetch, Fetches, ServeError, Server, Sources, View};
 
 /// The server, and how what it shows stands to what is so.
 #[derive(Debug)]
@@ -35,11 +36,15 @@ pub(super) struct Serving {
     stale: bool,
     /// Whether the worker gathers.
     gathering: bool,
+    /// Where it is kept what clients fetched.
+    state_dir: PathBuf,
+    /// What of that is kept.
+    kept: Vec<Fetch>,
 }
 
 impl Serving {
     /// The server of this configuration, which starts when there is something to show.
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, state_dir: &Path) -> Self {
         Self {
             wanted: config.serve_settings(),
             taken: false,
@@ -49,6 +54,8 @@ impl Serving {
             shown: None,
             stale: true,
             gathering: false,
+            state_dir: state_dir.to_owned(),
+            kept: Vec::new(),
         }
     }
 
@@ -67,6 +74,7 @@ impl Serving {
         }
         self.shown = None;
         self.view.send_replace(Arc::default());
+        keep(self.fetched(), &self.state_dir);
         if let Some(server) = self.server.take() {
             info!("nothing is served any more");
             tokio::spawn(server.stop(config.agent.grace_period.duration()));
@@ -89,6 +97,13 @@ impl Serving {
         let settled = match &self.server {
             Some(server) => server.reload(wanted),
             None => serve::start(wanted, self.view.subscribe()).map(|server| {
+                match Fetches::load(&self.state_dir) {
+                    Ok(kept) => server.restore(kept),
+                    Err(error) => {
+                        warn!(error = %tell::chain(&error), "what clients fetched is forgotten")
+                    }
+                }
+                self.kept = server.clients();
                 self.server = Some(server);
             }),
         };
@@ -128,11 +143,29 @@ impl Serving {
         Some(status)
     }
 
+    /// What clients fetched, when that is not what is kept.
+    fn fetched(&mut self) -> Option<Fetches> {
+        let fetched = self.server.as_ref()?.clients();
+        (fetched != self.kept).then(|| {
+            self.kept.clone_from(&fetched);
+            fetched.into()
+        })
+    }
+
     /// Stops it: connections that are busy get this long to finish.
-    pub(super) async fn stop(self, grace: Duration) {
+    pub(super) async fn stop(mut self, grace: Duration) {
+        let fetched = self.fetched();
         if let Some(server) = self.server {
             server.stop(grace).await;
         }
+        keep(fetched, &self.state_dir);
+    }
+}
+
+/// Keeps what clients fetched. A disk that is full does not keep anything else from being done.
+fn keep(fetched: Option<Fetches>, state_dir: &Path) {
+    if let Some(Err(error)) = fetched.map(|fetched| fetched.save(state_dir)) {
+        warn!(error = %tell::chain(&error), "what clients fetched is not kept");
     }
 }
 
@@ -153,7 +186,9 @@ impl Engine {
         self.serving.gathering = true;
         let (view, config) = (Arc::clone(&self.serving.view), Arc::clone(&self.config));
         let dir = self.options.state_dir.clone();
+        let fetched = self.serving.fetched();
         self.give(move |operator| {
+            keep(fetched, &dir);
             let believed = operator.belief().publications();
             let now = clock::now();
             let sources = Sources { state_dir: &dir, config: &config, believed, status, now };

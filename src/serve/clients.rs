@@ -1,13 +1,19 @@
 //! Which client fetched which list last: the answer to "which firewall is still on yesterday's list?".
+//!
+//! Kept in `clients.json` of the state folder, so that a restart does not make it look as if nobody had come for a while.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::view::List;
+use crate::os::files;
 use crate::os::printable::printable;
+use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::Digest;
 
 /// Pairs of client and list that are remembered; the one that was not seen for longest is forgotten first.
@@ -16,7 +22,8 @@ const MOST: usize = 2_048;
 const AGENT: usize = 100;
 
 /// What a client fetched last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fetch {
     /// Where it came from; none for the Unix socket.
     pub address: Option<IpAddr>,
@@ -34,6 +41,46 @@ pub struct Fetch {
     pub at: Timestamp,
     /// How often it came.
     pub count: u64,
+}
+
+/// What all clients fetched last, as it is kept between runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetches {
+    format: String,
+    fetches: Vec<Fetch>,
+}
+
+impl Record for Fetches {
+    const FORMAT: &'static str = "tagwall-clients/1";
+    const MAX_BYTES: u64 = 4 << 20;
+
+    fn format(&self) -> &str {
+        &self.format
+    }
+}
+
+impl From<Vec<Fetch>> for Fetches {
+    fn from(fetches: Vec<Fetch>) -> Self {
+        Self { format: Self::FORMAT.to_owned(), fetches }
+    }
+}
+
+impl Fetches {
+    /// Its name in the state folder.
+    pub const FILE: &'static str = "clients.json";
+
+    /// Reads what was kept in a state folder; nothing when there is no file.
+    pub fn load(dir: &Path) -> Result<Self, RecordError> {
+        let kept = record::read(&dir.join(Self::FILE))?;
+        Ok(kept.unwrap_or_else(|| Vec::new().into()))
+    }
+
+    /// Keeps it in a state folder.
+    pub fn save(&self, dir: &Path) -> Result<(), RecordError> {
+        files::replace(&dir.join(Self::FILE), &record::bytes(self)?)?;
+        Ok(())
+    }
 }
 
 type Key = (Option<IpAddr>, Option<String>, String);
@@ -76,6 +123,14 @@ impl Clients {
         table.insert(key, fetch);
     }
 
+    /// Takes in what was kept of an earlier run; what is known already is newer.
+    pub(super) fn restore(&self, kept: Fetches) {
+        let mut table = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        for fetch in kept.fetches.into_iter().take(MOST.saturating_sub(table.len())) {
+            table.entry((fetch.address, fetch.user.clone(), fetch.list.clone())).or_insert(fetch);
+        }
+    }
+
     /// Everything known, by address, user and list.
     pub(super) fn all(&self) -> Vec<Fetch> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -114,5 +169,17 @@ mod tests {
         assert!(all.iter().all(|fetch| fetch.address != who(9).address && fetch.count == 2));
         assert_eq!(all[0].address, who(10).address);
         assert!(all[0].agent.starts_with("PAN-OS\\u{1b}"), "{}", all[0].agent);
+
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Fetches::load(folder.path()).unwrap(), Vec::new().into());
+        Fetches::from(all.clone()).save(folder.path()).unwrap();
+        let after = Clients::default();
+        after.note(who(11), list, 4, Timestamp::from_second(9_999).unwrap());
+        after.restore(Fetches::load(folder.path()).unwrap());
+        let known = after.all();
+        let newer = known.iter().find(|fetch| fetch.address == who(11).address).unwrap();
+        assert_eq!((newer.generation, newer.count), (4, 1), "what came since is not overwritten");
+        assert_eq!(known.len(), MOST, "the table stays bounded");
+        assert_eq!(known.iter().find(|fetch| fetch.address == who(12).address), all.get(2));
     }
 }

@@ -31,7 +31,7 @@ mod tls;
 mod users;
 mod view;
 
-pub use clients::Fetch;
+pub use clients::{Fetch, Fetches};
 pub use content::Content;
 pub use credentials::CertificateTime;
 pub use doors::Place;

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Gate;
 use super::answer::{Peer, answer};
-use super::clients::{Clients, Fetch};
+use super::clients::{Clients, Fetch, Fetches};
 use super::counters::{Counters, Reason};
 use super::credentials::{CertificateTime, Credentials};
 use super::crowd::{Crowd, Refusal, Seat};
@@ -299,6 +299,11 @@ impl Server {
     /// The TCP addresses that are listened at.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.shared.doors().values().filter_map(|door| door.address).collect()
+    }
+
+    /// Takes in what clients had fetched before the last restart.
+    pub fn restore(&self, kept: Fetches) {
+        self.shared.clients.restore(kept);
     }
 
     /// What each client fetched last.
