@@ -22,6 +22,17 @@ pub struct Plan {
     pub artifacts: Vec<Artifact>,
 }
 
+impl Plan {
+    /// What was said about artifacts while rendering, by target.
+    pub fn warnings(&self) -> Vec<(Name, String)> {
+        let of = |artifact: &Artifact| {
+            let target = artifact.target.clone();
+            artifact.warnings.clone().into_iter().map(move |text| (target.clone(), text))
+        };
+        self.artifacts.iter().flat_map(of).collect()
+    }
+}
+
 /// Why there is no plan.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -2,14 +2,15 @@
 //!
 //! A page runs from top to bottom in a mount and a network namespace of its own, over copies of /etc, /srv and /var/lib, so that its
 //! commands are those that a reader types. Blocks are marked behind the language: `toml file=PATH` (`append`: at the
-//! end of it), `sh run`, and `sh host` for what needs a running systemd or a device; a command without a mark is a
-//! failure. Needs root, nft, iptables and ipset.
+//! end of it), `sh run`, and `sh host` for what needs a running systemd, a device, Azure or the internet; a command without a
+//! mark is a failure. Every page is carried out, and every other piece of configuration in it is read. The README's marks are
+//! kept here. Needs root, nft, iptables and ipset.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Copies of the host's folders, an interface towards the internet, and nothing in the way.
@@ -21,7 +22,8 @@ for folder in etc srv var/lib; do
 done
 mkdir -p /etc/tagwall
 rm -rf /etc/tagwall/* /var/lib/tagwall
-cd /root
+mkdir /mnt/home
+cd /mnt/home
 ip link set lo up
 ip link add wan0 type veth peer name provider
 ip link set wan0 up
@@ -80,29 +82,34 @@ fn script(name: &str, page: &str) -> String {
     script
 }
 
-fn carried_out(name: &str) {
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap();
-    let script = script(name, &page);
+/// Where the pages are.
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
+}
+
+/// Carries out a page, after what it takes for granted.
+fn carried_out(name: &str, before: &str) {
+    let page = fs::read_to_string(docs().join(name)).unwrap();
+    let commands = script(name, &page);
+    if commands == PREPARATION {
+        return;
+    }
+    let script = commands.replacen(PREPARATION, &format!("{PREPARATION}{before}\n"), 1);
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: the commands of the guides need root");
         return;
     }
-    for program in ["nft", "iptables", "ipset", "ip", "unshare"] {
+    for program in ["nft", "iptables", "ipset", "ip", "unshare", "jq"] {
         if !["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
         {
             eprintln!("skipped: {program} is not installed");
             return;
         }
     }
-    let binary = Path::new(env!("CARGO_BIN_EXE_tagwall"));
     let output = Command::new("unshare")
         .args(["--mount", "--net", "sh", "-eu", "-c", &script])
         .env_clear()
-        .env(
-            "PATH",
-            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary.parent().unwrap().display()),
-        )
+        .env("PATH", path())
         .output()
         .unwrap();
     let said = format!(
@@ -117,29 +124,124 @@ fn carried_out(name: &str) {
     assert!(output.status.success(), "{name}: {}\n{said}", output.status);
 }
 
+/// With the program of this build in front.
+fn path() -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_tagwall"));
+    format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", binary.parent().unwrap().display())
+}
+
 #[test]
 fn quick_start() {
-    carried_out("quick-start.md");
+    carried_out("quick-start.md", "");
 }
 
 #[test]
 fn api_management() {
-    carried_out("api-management.md");
+    carried_out("api-management.md", "");
 }
 
 #[test]
 fn operations() {
-    carried_out("operations.md");
+    carried_out("operations.md", "");
 }
 
 #[test]
-fn packages() {
-    carried_out("packages.md");
+fn every_other_page() {
+    // Generations and a trail are there.
+    let published = format!(
+        "cp {}/packaging/examples/quickstart.toml /etc/tagwall/tagwall.toml; tagwall render >/dev/null 2>&1",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    for entry in fs::read_dir(docs()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !["quick-start.md", "api-management.md", "operations.md"].contains(&name.as_str()) {
+            carried_out(&name, if name == "state.md" { &published } else { "" });
+        }
+    }
 }
 
+/// Pieces of configuration that are shown without a file to put them into: each is one that is read, beside rules.
 #[test]
-fn security() {
-    carried_out("security.md");
+fn every_piece_of_configuration_is_read() {
+    let mut pieces = 0;
+    for entry in fs::read_dir(docs()).unwrap() {
+        let path = entry.unwrap().path();
+        let page = fs::read_to_string(&path).unwrap();
+        for Block { line, mark, text } in blocks(&page) {
+            if mark != "toml" {
+                continue;
+            }
+            pieces += 1;
+            let rules = "[groups.devops]\ntags = [\"AzureDevOps\"]\n[rules.devops]\nsource = [\"10.20.0.0/24\"]\n\
+                         destination = \"devops\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n";
+            let config = tagwall::config::Config::parse(&path, format!("{text}\n{rules}"));
+            if let Err(error) = config {
+                panic!("{}:{line}: {error}", path.display());
+            }
+        }
+    }
+    assert!(pieces > 10, "{pieces} pieces");
+}
+
+/// The README's commands: those that build and test this repository are run by whoever does; the session is shown as it is, and the
+/// rest is run on a real publication.
+#[test]
+fn the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut sessions = 0;
+    for Block { line, mark, text } in blocks(&page) {
+        match mark.as_str() {
+            "console" => {
+                let (command, shown) = text.split_once('\n').unwrap();
+                let command = command.strip_prefix("$ ").unwrap();
+                let output = shell(root, &format!("{command} 2>&1"));
+                assert!(output.starts_with(shown), "README.md:{line}: `{command}` says\n{output}");
+                sessions += 1;
+            }
+            "sh" if text.starts_with("cargo run") || text == "tests/run\n" => {}
+            "sh" => {
+                const PUBLICATION: &str = "ServiceTags_Public_20250908.json";
+                assert!(text.contains(PUBLICATION), "README.md:{line}: a command that is not run");
+                let feeds = std::env::var_os("TAGWALL_FEEDS")
+                    .map_or_else(|| root.join("../shared/feeds"), PathBuf::from);
+                let Some(publication) = find(&feeds, PUBLICATION) else {
+                    eprintln!("skipped: {PUBLICATION} is not there");
+                    continue;
+                };
+                let folder = tempfile::tempdir().unwrap();
+                std::os::unix::fs::symlink(publication, folder.path().join(PUBLICATION)).unwrap();
+                shell(folder.path(), &text);
+                assert!(folder.path().join("out").is_dir());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(sessions, 1);
+}
+
+/// Runs commands in a folder; they must succeed. Gives their standard output.
+fn shell(folder: &Path, commands: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-eu", "-c", commands])
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}: {}\n{said}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file of this name in a folder or one below it.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    let direct = folder.join(name);
+    if direct.is_file() {
+        return Some(direct);
+    }
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    entries.map(|entry| entry.path().join(name)).find(|path| path.is_file())
 }
 
 /// The test of the tests: what fails in a page fails here, and what is not marked is not overlooked.

@@ -264,7 +264,7 @@ async fn a_follower_tells_what_changed_and_keeps_what_was_good() {
     let server =
         Liar::start(|question| vec![addresses(question, &["198.51.100.7", "10.0.0.1"], 1).into()]);
     let config = config(&[server.address], "min-ttl = \"1s\"");
-    let mut follower = Follower::new(&config, Book::default(), Timestamp::now()).unwrap();
+    let mut follower = Follower::new(&config, Book::default(), Timestamp::now());
     assert_eq!(follower.book().entries().count(), 1, "wildcards are not asked for");
     let changed = next(&mut follower).await;
     assert!(changed.addresses);
@@ -289,14 +289,14 @@ async fn stored_answers_are_used_when_nobody_answers() {
     let server = Liar::start(|question| vec![addresses(question, &["198.51.100.7"], 60).into()]);
     let folder = tempfile::tempdir().unwrap();
     let first = config(&[server.address], "");
-    let mut follower = Follower::new(&first, Book::default(), Timestamp::now()).unwrap();
+    let mut follower = Follower::new(&first, Book::default(), Timestamp::now());
     assert!(next(&mut follower).await.addresses);
     common::write(&folder.path().join(Book::FILE), &follower.book().write().unwrap());
     drop(server);
     let silent = Liar::start(|_| Vec::new());
     let book = Book::load(folder.path()).unwrap();
     let second = config(&[silent.address], "grace = \"1s\"");
-    let mut follower = Follower::new(&second, book, Timestamp::now()).unwrap();
+    let mut follower = Follower::new(&second, book, Timestamp::now());
     assert_eq!(known(follower.book()), ["198.51.100.7/32".to_owned()].into(), "before any look");
     let changed = next(&mut follower).await;
     assert!(!changed.addresses, "{changed:?}");
@@ -323,7 +323,7 @@ async fn a_silent_resolver_delays_no_answer_of_another_name() {
         "[\"a.example.com\", \"b.example.com\"]",
     );
     let config = Config::parse("test.toml".as_ref(), text).unwrap();
-    let mut follower = Follower::new(&config, Book::default(), Timestamp::now()).unwrap();
+    let mut follower = Follower::new(&config, Book::default(), Timestamp::now());
     // A half of the longest wait: it is told long before the silent one's time is over.
     let changed = tokio::time::timeout(Duration::from_secs(15), follower.changed()).await.unwrap();
     assert!(changed.addresses);
@@ -339,7 +339,7 @@ async fn a_real_server_rotates_and_every_address_stays() {
     };
     let Some(server) = Nsd::start(&[("example.com", &zone(1, 1))]) else { return };
     let config = config(&[server.address], "min-ttl = \"1s\"");
-    let mut follower = Follower::new(&config, Book::default(), Timestamp::now()).unwrap();
+    let mut follower = Follower::new(&config, Book::default(), Timestamp::now());
     assert!(next(&mut follower).await.addresses);
     for round in 2..=4 {
         server.replace("example.com", &zone(round.into(), round));

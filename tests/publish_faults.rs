@@ -279,6 +279,18 @@ fn a_kill_while_an_isolated_target_is_corrected_leaves_one_whole_generation() {
 #[test]
 fn an_error_of_the_disk_at_any_call_leaves_one_whole_generation() {
     let Some(scene) = Scene::new("") else { return };
+    fail_everywhere(&scene, "update of sets");
+}
+
+#[test]
+fn an_error_of_the_disk_while_an_isolated_target_is_corrected_leaves_one_whole_generation() {
+    let push = "[targets.push]\nisolated = true\nreload = [\"/bin/false\"]\n[targets.push.list]\n";
+    let Some(scene) = Scene::new(push) else { return };
+    fail_everywhere(&scene, "correction");
+}
+
+/// Lets the disk fail at each point, and looks at what is in force, at once and after the next start.
+fn fail_everywhere(scene: &Scene, name: &str) {
     let faults = [
         ("write", "ENOSPC"),
         ("write", "EIO"),
@@ -301,7 +313,7 @@ fn an_error_of_the_disk_at_any_call_leaves_one_whole_generation() {
     let tried = sample(&all);
     let (mut olds, mut news) = (0, 0);
     for (call, count, error) in &tried {
-        let context = format!("{error} at {call} {count}");
+        let context = format!("{name}, {error} at {call} {count}");
         restore(&scene.host, &scene.old);
         let output = scene.strace(&[
             "-e",
@@ -331,7 +343,7 @@ fn an_error_of_the_disk_at_any_call_leaves_one_whole_generation() {
         assert_eq!(scene.side_in_force(&context), is_new, "{context}: after the next start");
     }
     eprintln!(
-        "an error at {} of {} system calls: the old generation stayed {olds} times, the new one came {news} times",
+        "{name}: an error at {} of {} system calls: the old generation stayed {olds} times, the new one came {news} times",
         tried.len(),
         all.len()
     );

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tagwall::config::{Config, Urgent};
 use tagwall::guard::{Order, Verdict};
 use tagwall::operate::{self, Offering, Operator, Wish};
-use tagwall::publish::Published;
+use tagwall::publish::{Published, Retention};
 use tagwall::render::Templates;
 use tagwall::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
 use tagwall::state::trail::{self, Action, Entry};
@@ -146,7 +146,7 @@ fn every_decision_is_told_and_makes_belief_and_rules_again() {
     host.agrees(&operator);
     operator.pause("storm", "bob", host.now).unwrap();
     operator.resume("bob", host.now).unwrap();
-    operator.rollback(None, "eve", host.now).unwrap();
+    operator.rollback(None, "eve", host.now, Retention::default()).unwrap();
     host.agrees(&operator);
     operator.resume("eve", host.now).unwrap();
     operator.forget(tagwall::snapshot::Cloud::Example, "moved", "eve", host.now).unwrap();

@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 
 use super::feeds::{Looked, Outcome, Tended};
 use super::gather::{Cause, Gathering};
-use super::jobs::{self, Loaded, NotWorked, Order, Worked};
+use super::jobs::{self, Followed, Loaded, NotWorked, Order, Worked};
 use super::life::Options;
+use super::naming::Naming;
 use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
 use super::serving::Serving;
@@ -27,6 +28,8 @@ use super::{AgentError, clock, tell};
 use crate::config::{Config, Name};
 use crate::control::{Asked, Listener};
 use crate::feed::{Found, Watching};
+use crate::intent::Intent;
+use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
@@ -58,6 +61,8 @@ pub(super) enum Ending {
 pub(super) enum Done {
     /// Publications were judged.
     Worked(Box<Worked>),
+    /// Answers of hostnames were followed.
+    Followed(Box<Followed>),
     /// The kernel was compared.
     Checked(Result<Vec<Restored>, OperateError>),
     /// A configuration was read, and tried.
@@ -76,6 +81,8 @@ pub(super) struct Finished {
     pub(super) done: Done,
     pub(super) standing: Result<Status, ReportError>,
     pub(super) facts: Facts,
+    /// Which tags should hold the addresses of hostnames.
+    pub(super) expected: Expected,
 }
 
 /// The agent.
@@ -87,6 +94,7 @@ pub(super) struct Engine {
     pub(super) supervisor: Supervisor,
     pub(super) worker: Worker,
     pub(super) serving: Serving,
+    pub(super) naming: Naming,
     /// Open while the agent lives.
     _listener: Listener,
     since: Timestamp,
@@ -110,12 +118,12 @@ pub(super) struct Engine {
     /// When time alone changes what is believed.
     belief_due: Option<Timestamp>,
     /// When a failed publication is tried again.
-    retry: Option<Instant>,
+    pub(super) retry: Option<Instant>,
     failures: u32,
 
     standing: Status,
     failed: Option<String>,
-    waiting: Option<String>,
+    pub(super) waiting: Option<String>,
     ready: bool,
     said: String,
     notifying: Notifying,
@@ -136,10 +144,12 @@ impl Engine {
             let checked = jobs::check(operator);
             let facts = Facts::of(operator, &before);
             let known = operator.memory().publications.keys().copied().collect();
-            (checked, jobs::standing(operator), jobs::seen(operator), known, facts)
+            let names = operator.names().clone();
+            (checked, jobs::standing(operator), jobs::seen(operator), known, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, known, facts) = first.await.map_err(|_| AgentError::Lost)?;
+        let (checked, standing, seen, known, facts, names) =
+            first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
         let largest = config.document.max_bytes;
@@ -147,6 +157,7 @@ impl Engine {
         let now = clock::now();
         let mut engine = Self {
             serving: Serving::new(&config, &options.state_dir),
+            naming: Naming::start(&config, names),
             notifying: Notifying::start(&config, &options.state_dir, facts),
             config,
             templates,
@@ -233,10 +244,11 @@ impl Engine {
                     Ok(finished) => self.on_finished(finished),
                     Err(_) => return Ending::Lost,
                 },
+                changed = self.naming.changed() => self.on_names(&changed),
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
-            if self.on_time().is_err() || self.show().is_err() {
+            if self.on_time().is_err() || self.follow_names().is_err() || self.show().is_err() {
                 return Ending::Lost;
             }
             self.tell_supervisor();
@@ -247,6 +259,7 @@ impl Engine {
 
     /// What is needed to end: the grace period, the worker, the server, and who tells people.
     pub(super) fn end(self) -> (Duration, Worker, Serving, Notifying) {
+        self.keep_names();
         let grace = self.config.agent.grace_period.duration();
         (grace, self.worker, self.serving, self.notifying)
     }
@@ -257,7 +270,7 @@ impl Engine {
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
         let notifying = self.notifying.due();
-        [gathered, belief, calendar, self.check_due, self.retry, notifying]
+        [gathered, belief, calendar, self.check_due, self.retry, notifying, self.naming.due()]
             .into_iter()
             .flatten()
             .min()
@@ -297,7 +310,11 @@ impl Engine {
                 found: std::mem::take(&mut self.found),
             };
             self.working = true;
-            self.give(|operator| Done::Worked(Box::new(jobs::work(operator, order))))?;
+            let names = self.naming.book().clone();
+            self.give(|operator| {
+                operator.learn(names);
+                Done::Worked(Box::new(jobs::work(operator, order)))
+            })?;
         }
         Ok(())
     }
@@ -314,7 +331,9 @@ impl Engine {
         let agent = &self.config.agent;
         let quiet = match cause {
             // What a person has decided, and what time has brought, waits for nobody.
-            Cause::Decision | Cause::Time | Cause::Calendar | Cause::Retry => Duration::ZERO,
+            Cause::Decision | Cause::Time | Cause::Calendar | Cause::Retry | Cause::Names => {
+                Duration::ZERO
+            }
             _ => agent.quiet_period.duration(),
         };
         let longest = agent.maximum_delay.duration();
@@ -330,7 +349,9 @@ impl Engine {
         let given = self.worker.give(move |operator| {
             let done = job(operator);
             let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
-            Finished { done, standing, facts }
+            let believed = operator.belief().publications();
+            let expected = Expected::of(&config, &Intent::of(&config), believed);
+            Finished { done, standing, facts, expected }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
@@ -415,11 +436,13 @@ impl Engine {
         }
         self.serving.finished(&finished.done);
         self.notifying.learn(finished.facts);
+        self.naming.expect(finished.expected);
         match finished.done {
             Done::Worked(worked) => {
                 self.working = false;
                 self.worked(*worked);
             }
+            Done::Followed(followed) => self.followed(*followed),
             Done::Checked(checked) => self.checked(checked),
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
             Done::Answered { again: true } => self.gather(Cause::Decision),
@@ -447,15 +470,18 @@ impl Engine {
             Err(NotWorked::Nothing(cloud)) => {
                 self.failed = Some(format!("there is no publication of cloud {cloud} yet"));
             }
-            Err(error) => {
-                self.failed = Some(tell::chain(&error));
-                // Trying again helps where the system or a firewall failed; the rest waits for a person or a publication.
-                if matches!(error.kind(), Kind::Firewall | Kind::System | Kind::Locked) {
-                    let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.failures.min(10));
-                    self.retry = Some(Instant::now() + doubled.min(LONGEST_RETRY));
-                    self.failures = self.failures.saturating_add(1);
-                }
-            }
+            Err(error) => self.not_worked(&error),
+        }
+    }
+
+    /// Takes note of why something is not in force.
+    pub(super) fn not_worked(&mut self, error: &NotWorked) {
+        self.failed = Some(tell::chain(error));
+        // Trying again helps where the system or a firewall failed; the rest waits for a person or a publication.
+        if matches!(error.kind(), Kind::Firewall | Kind::System | Kind::Locked) {
+            let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.failures.min(10));
+            self.retry = Some(Instant::now() + doubled.min(LONGEST_RETRY));
+            self.failures = self.failures.saturating_add(1);
         }
     }
 
@@ -485,9 +511,14 @@ impl Engine {
         self.config_loaded = clock::now();
         self.config_refused = None;
         self.serving.reload(&self.config);
+        self.naming.reload(&self.config);
         self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
         self.plan_check();
+        if self.config.agent.calendar.gate(self.config_loaded).closed.is_some() {
+            // What waits for the calendar was left out when the configuration was tried.
+            self.gather(Cause::Publication);
+        }
     }
 
     /// Asks feeds to look now: one, or all.
@@ -525,6 +556,7 @@ impl Engine {
                 next: self.due().map(clock::at),
             }),
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
+            names: self.naming.status(),
             serve: self.serving.status(),
             ..base
         };

@@ -24,6 +24,8 @@ pub(super) enum Cause {
     Decision,
     /// A publication failed and is tried again.
     Retry,
+    /// Hostnames were answered differently, and more than their addresses changes with it.
+    Names,
 }
 
 impl Cause {
@@ -38,6 +40,7 @@ impl Cause {
             Self::Calendar => "calendar",
             Self::Decision => "decision",
             Self::Retry => "retry",
+            Self::Names => "names",
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::gather::Cause;
 use super::{clock, tell};
 use crate::config::{Config, ConfigError, Name};
-use crate::feed::{self, FeedError, Found};
+use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
+use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::publish::Restored;
 use crate::render::{RenderError, Templates};
@@ -56,7 +57,16 @@ pub(super) enum NotWorked {
 impl NotWorked {
     /// Its kind, which decides whether trying again can help.
     pub(super) fn kind(&self) -> Kind {
-        Kind::of(self)
+        Kind::of(self.cause())
+    }
+
+    /// The error that is passed on: the chain of causes does not show it.
+    pub(super) fn cause(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Nothing(_) => self,
+            Self::Feed(error) => error,
+            Self::Operate(error) => error,
+        }
     }
 }
 
@@ -86,6 +96,27 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let result = publish(operator, &config, &templates, &mut offers, &causes);
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
+}
+
+/// What became of answers of hostnames.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// None: more than addresses would change.
+    pub(super) result: Result<Option<Offered>, NotWorked>,
+    pub(super) took: Duration,
+}
+
+/// Brings in force what was answered of hostnames, and nothing else.
+pub(super) fn follow(
+    operator: &mut Operator,
+    names: Book,
+    config: &Config,
+    templates: &Templates,
+) -> Followed {
+    let began = Instant::now();
+    operator.learn(names);
+    let result = operator.follow(config, templates, clock::now()).map_err(NotWorked::from);
+    Followed { result, took: began.elapsed() }
 }
 
 /// Adds the archived publication of each cloud of which nothing newer was brought.
@@ -151,13 +182,7 @@ fn publish(
 ) -> Result<Offered, NotWorked> {
     let now = clock::now();
     let needed = config.clouds();
-    if needed.contains(&Cloud::Example) && !offers.contains_key(&Cloud::Example) {
-        let publication = feed::example(&config.policy())?;
-        // A feed may have brought a newer edition; the embedded one is no news then.
-        if operator.memory().judge(&publication).is_ok() {
-            offers.insert(Cloud::Example, Offer { publication, fetched: now });
-        }
-    }
+    operator.add_example(config, offers, now)?;
     let believed = operator.belief().publications();
     if let Some(&cloud) =
         needed.iter().find(|cloud| !offers.contains_key(cloud) && !believed.contains_key(cloud))
@@ -165,10 +190,18 @@ fn publish(
         return Err(NotWorked::Nothing(cloud));
     }
     let calendar = &config.agent.calendar;
+    let gate = calendar.gate(now);
     let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    if gate.closed.is_some()
+        && causes.iter().eq([&Cause::Configuration])
+        && needed.iter().all(|cloud| believed.contains_key(cloud))
+    {
+        // A configuration that is loaded while the calendar is closed brings no publication in that waits for it.
+        offers.clear();
+    }
     let wish = Wish::OfAgent {
         // What a person has just decided does not wait for the calendar.
-        closed: if by_hand { None } else { calendar.gate(now).closed },
+        closed: if by_hand { None } else { gate.closed },
         urgent: calendar.urgent,
     };
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
@@ -190,7 +223,7 @@ pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateErr
     if operator.memory().pause.is_some() {
         return Ok(Vec::new());
     }
-    operator.restore()
+    operator.restore(false)
 }
 
 /// A configuration that was loaded with its templates.

@@ -16,6 +16,7 @@ mod gather;
 mod jobs;
 mod life;
 mod logging;
+mod naming;
 mod notifying;
 mod people;
 mod schedule;

@@ -31,8 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What only the worker can find out, as it was after a job.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    /// The generation in force, and in words how it came to be.
-    pub(super) generation: Option<(u64, String)>,
+    /// The generation in force, and in words how it came to be; none: it only follows answers of hostnames.
+    pub(super) generation: Option<(u64, Option<String>)>,
     /// What is held.
     pub(super) holds: Vec<HoldStatus>,
     /// What was decided, and still counts.
@@ -94,12 +94,12 @@ pub(super) fn dated(date: Option<Date>) -> Option<Timestamp> {
     Some(day.timestamp())
 }
 
-fn generation(operator: &Operator) -> Option<(u64, String)> {
+fn generation(operator: &Operator) -> Option<(u64, Option<String>)> {
     let store = operator.publisher().store();
     let number = store.current().ok().flatten()?;
     let manifest = store.read(number).ok()?.manifest;
     let words = format!("{}: {}", manifest.reason, tell::change(&manifest.summary));
-    Some((number, words))
+    Some((number, (!manifest.small).then_some(words)))
 }
 
 impl From<&Decision> for Decided {
@@ -290,7 +290,7 @@ impl Notifying {
 /// What happened between two looks at the state.
 fn happened(before: &Facts, after: &Facts, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
-    if let Some((number, words)) = &after.generation
+    if let Some((number, Some(words))) = &after.generation
         && before.generation.as_ref().map(|(number, _)| number) != Some(number)
     {
         let subject = format!("generation {number}");

@@ -8,13 +8,14 @@ use tracing::{error, info, warn};
 
 use super::engine::{Done, Engine};
 use super::gather::Cause;
-use super::jobs::{self, Loaded, NotLoaded, Order, Worked};
+use super::jobs::{self, Loaded, NotLoaded, NotWorked, Order, Worked};
 use super::{clock, tell};
 use crate::config::Name;
-use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Said};
+use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Restoration, Said};
 use crate::feed;
 use crate::guard;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
+use crate::publish::Retention;
 use crate::report::{History, Review};
 use crate::snapshot::{Cloud, Seen};
 
@@ -60,6 +61,7 @@ impl Engine {
                     Ok(base) => Answer::Status(Box::new(crate::report::Status {
                         agent: now.agent,
                         feeds: now.feeds,
+                        names: now.names,
                         serve: now.serve,
                         receivers: now.receivers,
                         ..base
@@ -89,12 +91,21 @@ impl Engine {
                         .unwrap_or_else(|error| failed(&*error))
                 });
             }
-            Request::Rollback { generation } => self.delegate(answer, false, move |operator| {
-                match operator.rollback(generation, &by, clock::now()) {
-                    Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+            Request::Rollback { generation } => {
+                let retention = Retention::from(&self.config.publish);
+                self.delegate(answer, false, move |operator| {
+                    match operator.rollback(generation, &by, clock::now(), retention) {
+                        Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
+                        Err(error) => failed(&error),
+                    }
+                });
+            }
+            Request::Restore { overwrite } => {
+                self.delegate(answer, false, move |operator| match operator.restore(overwrite) {
+                    Ok(restored) => Answer::Restored(Restoration::of(&restored)),
                     Err(error) => failed(&error),
-                }
-            }),
+                })
+            }
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),
@@ -228,13 +239,29 @@ impl Engine {
         let answer = match reloaded.result {
             Ok((loaded, worked)) => {
                 info!(config = %self.options.config.display(), "reloaded");
+                let failed = match &worked.result {
+                    // Without a publication there is nothing to be in force yet, whatever the configuration asks for.
+                    Ok(_) | Err(NotWorked::Nothing(_)) => None,
+                    Err(error) => {
+                        Some(Failure { kind: error.kind(), message: words(error.cause()) })
+                    }
+                };
                 self.adopt(loaded, &reloaded.seen);
                 self.worked(worked);
                 let mut text = "the configuration was reloaded\n".to_owned();
+                if let Some(waiting) = &self.waiting {
+                    text.push_str(&format!("{waiting}\n"));
+                }
                 if let Some(fault) = self.serving.fault() {
                     text.push_str(&format!("but for the server: {fault}\n"));
                 }
-                Answer::Said(Said { text })
+                match failed {
+                    None => Answer::Said(Said { text }),
+                    Some(Failure { kind, message }) => {
+                        let message = format!("{text}what it asks for is not in force: {message}");
+                        Answer::Failed(Failure { kind, message })
+                    }
+                }
             }
             Err(message) => {
                 warn!(error = %message, "the configuration was refused: the one before stays in use");
@@ -262,10 +289,7 @@ fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), St
     let worked = jobs::work(operator, order);
     match &worked.result {
         Err(error) if matches!(error.kind(), Kind::Config | Kind::Limit) => {
-            Err(match operate::config_error(error) {
-                Some(config) => config.render(false),
-                None => tell::chain(error),
-            })
+            Err(words(error.cause()))
         }
         _ => Ok((loaded, worked)),
     }
@@ -294,10 +318,8 @@ fn render(
     for (document, bytes) in given {
         publications.push(feed::from_bytes(&bytes, &policy, document.name)?);
     }
-    if config.clouds().contains(&Cloud::Example) {
-        publications.push(feed::example(&policy)?);
-    }
-    let offers = operate::offers(publications, now);
+    let mut offers = operate::offers(publications, now);
+    operator.add_example(config, &mut offers, now)?;
     let offered = operator.offer(&Offering {
         config,
         templates,
@@ -315,11 +337,15 @@ fn said<T>(result: Result<T, OperateError>, text: impl FnOnce(T) -> String) -> A
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Answer {
-    let message = match operate::config_error(error) {
+    Answer::Failed(Failure { kind: Kind::of(error), message: words(error) })
+}
+
+/// An error in words: of a configuration with the place of what is wrong.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match operate::config_error(error) {
         Some(config) => config.render(false),
         None => tell::chain(error),
-    };
-    Answer::Failed(Failure { kind: Kind::of(error), message })
+    }
 }
 
 fn refused(message: &str) -> Answer {

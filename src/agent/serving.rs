@@ -91,6 +91,11 @@ impl Serving {
         }
     }
 
+    /// Something is to be shown that no job has brought.
+    pub(super) fn touch(&mut self) {
+        self.stale = true;
+    }
+
     /// Lets the server run with what is wanted, unless it does.
     fn settle(&mut self) {
         let Some(wanted) = self.wanted.as_ref().filter(|_| !self.taken) else { return };
@@ -203,5 +208,7 @@ impl Engine {
 fn lasting(status: &Status) -> Status {
     let agent = status.agent.clone().map(|agent| AgentStatus { next: None, ..agent });
     let feeds = status.feeds.iter().map(|feed| FeedStatus { notes: Vec::new(), ..feed.clone() });
-    Status { at: Timestamp::UNIX_EPOCH, agent, feeds: feeds.collect(), ..status.clone() }
+    // Names are shown when something of them changed, and from time to time.
+    let names = Vec::new();
+    Status { at: Timestamp::UNIX_EPOCH, agent, feeds: feeds.collect(), names, ..status.clone() }
 }

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use super::gather::Cause;
 use super::jobs::{NotWorked, Worked};
 use crate::config::{Closed, Name};
-use crate::operate::{Until, Waiting};
+use crate::guard::Event;
+use crate::operate::{Offered, Until, Waiting};
 use crate::publish::{ChangeSummary, Published};
 use crate::report::Status;
 use crate::report::text::{counted, grouped};
@@ -64,6 +65,12 @@ pub(super) fn worked(worked: &Worked) {
             for (target, warning) in &offered.warnings {
                 warn!(%target, "{warning}");
             }
+            for event in &offered.events {
+                match event {
+                    Event::Held { .. } | Event::Refused { .. } => warn!("{event}"),
+                    _ => info!("{event}"),
+                }
+            }
             for restored in &offered.restored {
                 warn!("{restored}");
             }
@@ -99,6 +106,26 @@ pub(super) fn worked(worked: &Worked) {
         }
         Err(NotWorked::Nothing(cloud)) => info!(because, %cloud, "no publication yet"),
         Err(error) => warn!(because, ?took, error = %chain(error), "failed to publish"),
+    }
+}
+
+/// What answers of hostnames brought.
+pub(super) fn followed(offered: &Offered, took: Duration) {
+    if let Some(waiting) = &offered.waiting {
+        warn!(?took, reason = %self::waiting(waiting), "answers of hostnames wait");
+    }
+    if let Some(Published::Generation(generation) | Published::Partly(generation)) =
+        offered.published
+    {
+        let Change { groups, added, removed } = Change::of(&offered.summary);
+        info!(
+            generation,
+            groups,
+            prefixes_added = added,
+            prefixes_removed = removed,
+            ?took,
+            "followed answers of hostnames"
+        );
     }
 }
 

@@ -62,9 +62,15 @@ pub(super) fn ask(
     documents: &[&[u8]],
 ) -> anyhow::Result<Answer> {
     match agent.ask(request, documents)? {
-        Answer::Failed(Failure { kind, message }) => Err(Told { kind, message }.into()),
+        Answer::Failed(failure) => Err(told(failure)),
         answer => Ok(answer),
     }
+}
+
+/// What was not done, as an error.
+pub(super) fn told(failure: Failure) -> anyhow::Error {
+    let Failure { kind, message } = failure;
+    Told { kind, message }.into()
 }
 
 /// Asks for something that is answered in words, and prints them.

@@ -44,7 +44,7 @@ use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout and are no error.
@@ -55,6 +55,10 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    // The commands of firewalls run elsewhere.
+    if let Ok(absolute) = std::path::absolute(&cli.state_dir) {
+        cli.state_dir = absolute;
+    }
     cli.color.apply();
     let printer = Printer::new();
     let outcome = match &cli.command {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
+use crate::publish::Retention;
 use crate::render::Templates;
 use crate::report::HoldStatus;
 
@@ -132,8 +133,11 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
             other => return Err(control::unexpected(&other)),
         }
     } else {
+        // A rollback must do without the configuration; then nothing is removed.
+        let retention = Config::load(&cli.config)
+            .map_or(Retention::ALL, |config| Retention::from(&config.publish));
         let mut operator = open(cli, "tagwall rollback", printer)?;
-        let generation = operator.rollback(args.generation, &control::me(), now())?;
+        let generation = operator.rollback(args.generation, &control::me(), now(), retention)?;
         operator.close();
         Operation::rolled_back(generation)
     };

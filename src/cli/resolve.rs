@@ -13,9 +13,8 @@ use super::printer::Printer;
 use super::{Cli, Exit, UsageError};
 use crate::config::{Config, HostName};
 use crate::intent::Intent;
-use crate::names::{Book, Resolvers, wanted};
+use crate::names::{Book, Expected, Resolvers, wanted};
 use crate::report::NameStatus;
-use crate::selection::Publications;
 
 /// Options of `resolve`.
 #[derive(Debug, Args)]
@@ -57,7 +56,7 @@ pub(super) fn run(cli: &Cli, args: &ResolveArgs, printer: &Printer) -> anyhow::R
     for look in &looks {
         _ = book.apply(look, &config.dns.policy(&look.name), now, 1.0);
     }
-    let found = NameStatus::all(&book, &crate::names::Expected::new(), &Publications::new());
+    let found = NameStatus::all(&book, &Expected::default());
     if args.json {
         let document = Document { format: "tagwall-resolve/1", names: &found };
         printer.out(&(serde_json::to_string_pretty(&document)? + "\n"))?;

@@ -1,13 +1,14 @@
 //! `tagwall restore`: loads what is in force into the kernel again, at boot and after a flush.
 //!
 //! Works on the generation alone, and reads neither the configuration nor a publication nor what is remembered: whatever is
-//! wrong with these, the rules are there after a reboot.
+//! wrong with these, the rules are there after a reboot. A running agent holds the lock, and does it in our place.
 
 use clap::Args;
 
 use super::printer::Printer;
-use super::{Cli, Exit};
-use crate::publish::{Became, Publisher};
+use super::{Cli, Exit, control};
+use crate::control::{Answer, Client, Request, Restoration};
+use crate::publish::Publisher;
 
 /// Options of `restore`.
 #[derive(Debug, Args)]
@@ -18,23 +19,35 @@ pub struct RestoreArgs {
 }
 
 pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let restoration = match Client::find(&cli.state_dir) {
+        Some(agent) => {
+            let request = Request::Restore { overwrite: args.overwrite };
+            match control::ask(&agent, &request, &[])? {
+                Answer::Restored(restoration) => restoration,
+                other => return Err(control::unexpected(&other)),
+            }
+        }
+        None => restore_here(cli, args, printer)?,
+    };
+    if restoration.targets.is_empty() {
+        printer.out("kernel and installed files are as they were published\n")?;
+    }
+    for target in &restoration.targets {
+        printer.out(&format!("{target}\n"))?;
+    }
+    match restoration.failed {
+        Some(failure) => Err(control::told(failure)),
+        None if restoration.held => Ok(Exit::Differs),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn restore_here(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Restoration> {
     let publisher = Publisher::open(&cli.state_dir, "tagwall restore")?;
     if let Some(mended) = publisher.mended() {
         printer.warning(&format!("an earlier run was interrupted: {mended}"));
     }
     let restored = publisher.restore(args.overwrite)?;
     publisher.close();
-    if restored.is_empty() {
-        printer.out("kernel and installed files are as they were published\n")?;
-    }
-    let mut exit = Exit::Ok;
-    for restored in restored {
-        printer.out(&format!("{restored}\n"))?;
-        match restored.became {
-            Became::Restored => {}
-            Became::Held => exit = Exit::Differs,
-            Became::Failed(error) => return Err(error.into()),
-        }
-    }
-    Ok(exit)
+    Ok(Restoration::of(&restored))
 }

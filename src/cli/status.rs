@@ -1,13 +1,15 @@
 //! `tagwall status` and `tagwall history`: what is in force, and what was.
 
 use clap::Args;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::Printer;
 use super::{Cli, Exit, control};
 use crate::control::{Answer, Client, Request};
-use crate::report::{History, Status};
+use crate::prefix::parse::parse_net_or_address;
+use crate::report::{History, PrefixHistory, Status};
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -22,10 +24,17 @@ pub struct StatusArgs {
 
 /// Options of `history`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tagwall history                              the generations with what changed
+  tagwall history --prefix 192.0.2.0/24        when it came and went, and why")]
 pub struct HistoryArgs {
     /// Only the newest N generations
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// When this address or prefix entered the rules and left them, from which publication, and on whose word
+    #[arg(long, value_name = "PREFIX", value_parser = parse_net_or_address, conflicts_with = "limit")]
+    pub prefix: Option<IpNet>,
     /// Print the history as JSON
     #[arg(long)]
     pub json: bool,
@@ -44,6 +53,11 @@ pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow:
 }
 
 pub(super) fn history(cli: &Cli, args: &HistoryArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(prefix) = args.prefix {
+        let history = PrefixHistory::read(&cli.state_dir, prefix)?;
+        print(args.json, &history, PrefixHistory::text, printer)?;
+        return Ok(Exit::Ok);
+    }
     let history = History::read(&cli.state_dir, args.limit)?;
     print(args.json, &history, History::text, printer)?;
     Ok(Exit::Ok)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Name;
 use crate::guard::{Decision, HoldId, Verdict};
 use crate::operate::{Kind, Offered};
-use crate::publish::Published;
+use crate::publish::{Became, Published, Restored};
 use crate::report::{History, HoldStatus, Review, Status};
 use crate::snapshot::Cloud;
 
@@ -52,6 +52,11 @@ pub enum Request {
     Rollback {
         /// Which; none: the last whose rules differ.
         generation: Option<u64>,
+    },
+    /// Bring back what is not as it was published.
+    Restore {
+        /// Foreign changes are overwritten also where `on-drift` is `hold`.
+        overwrite: bool,
     },
     /// Stop everything.
     Pause {
@@ -135,6 +140,8 @@ pub enum Answer {
     Decided(Box<Decision>),
     /// To whatever changes something.
     Done(Operation),
+    /// To `restore`.
+    Restored(Restoration),
     /// To all that only says something.
     Said(Said),
     /// To whatever was not done.
@@ -192,6 +199,34 @@ impl Operation {
             pinned: true,
             warnings: Vec::new(),
             holds: Vec::new(),
+        }
+    }
+}
+
+/// What was done about targets that were not as they had been published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restoration {
+    /// What was done about each, as the command line prints it.
+    pub targets: Vec<String>,
+    /// Whether one was left alone, for `on-drift` is `hold`.
+    pub held: bool,
+    /// Why one could not be brought back: the first.
+    pub failed: Option<Failure>,
+}
+
+impl Restoration {
+    /// Says it of what the publisher did.
+    pub fn of(restored: &[Restored]) -> Self {
+        let failed = restored.iter().find_map(|restored| match &restored.became {
+            Became::Failed(error) => {
+                Some(Failure { kind: Kind::of(error), message: error.to_string() })
+            }
+            Became::Restored | Became::Held => None,
+        });
+        Self {
+            targets: restored.iter().map(ToString::to_string).collect(),
+            held: restored.iter().any(|restored| matches!(restored.became, Became::Held)),
+            failed,
         }
     }
 }

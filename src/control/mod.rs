@@ -13,7 +13,7 @@ mod wire;
 pub use client::{Client, ClientError};
 pub use listener::{Asked, ControlError, Listener};
 pub use message::{
-    Answer, Document, Failure, Operation, PUBLISHED, PUBLISHED_PARTLY, Request, Said,
+    Answer, Document, Failure, Operation, PUBLISHED, PUBLISHED_PARTLY, Request, Restoration, Said,
 };
 
 use std::path::{Path, PathBuf};

@@ -2,9 +2,11 @@
 //!
 //! Owns the book while a loop runs, and the questions under way. Promises: [`Follower::changed`] may be dropped at any time
 //! (in a `select!`) without losing an answer; answers of about a second are gathered into one change; a resolver that is
-//! silent delays nobody but the names that wait for it.
+//! silent delays nobody but the names that wait for it; resolvers that cannot be set up are names that are not answered, and
+//! are set up once that is possible; what /etc/resolv.conf says is taken up when it changes.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::pending;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,10 +15,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Look, Reply, Said};
 use super::book::{Book, Changed};
-use super::resolvers::{ResolverError, Resolvers};
+use super::resolvers::{self, MAX_REASON, Resolvers};
 use super::wanted::wanted;
 use crate::config::{Config, Dns, HostName};
 use crate::intent::Intent;
+use crate::os::printable::printable;
 
 /// Changes of this time are one: each costs a transaction in the kernel.
 const GATHER: Duration = Duration::from_secs(1);
@@ -30,7 +33,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 pub struct Follower {
     book: Book,
     dns: Dns,
-    resolvers: Resolvers,
+    /// None: they cannot be set up; why.
+    resolvers: Result<Resolvers, String>,
     looking: JoinSet<Look>,
     under_way: HashMap<Id, HostName>,
     gathered: Changed,
@@ -40,32 +44,30 @@ pub struct Follower {
 
 impl Follower {
     /// Starts from what was stored; every name is looked up soon.
-    pub fn new(config: &Config, mut book: Book, now: Timestamp) -> Result<Self, ResolverError> {
-        let resolvers = Resolvers::new(&config.dns)?;
-        let gathered = want(&mut book, config, &resolvers, now);
+    pub fn new(config: &Config, mut book: Book, now: Timestamp) -> Self {
+        let gathered = want(&mut book, config, now);
         book.hurry(&[], now);
-        Ok(Self {
+        Self {
             book,
             dns: config.dns.clone(),
-            resolvers,
+            resolvers: set_up(&config.dns),
             looking: JoinSet::new(),
             under_way: HashMap::new(),
             tell: (!gathered.is_empty()).then(Instant::now),
             gathered,
-        })
+        }
     }
 
-    /// Goes on under another configuration. On an error everything stays as it was.
-    pub fn reconfigure(&mut self, config: &Config, now: Timestamp) -> Result<(), ResolverError> {
-        self.resolvers = Resolvers::new(&config.dns)?;
+    /// Goes on under another configuration.
+    pub fn reconfigure(&mut self, config: &Config, now: Timestamp) {
+        self.resolvers = set_up(&config.dns);
         self.dns = config.dns.clone();
         // What is under way was asked of others.
         self.looking = JoinSet::new();
         self.under_way.clear();
-        let changed = want(&mut self.book, config, &self.resolvers, now);
+        let changed = want(&mut self.book, config, now);
         self.book.hurry(&[], now);
         self.gather(changed, true);
-        Ok(())
     }
 
     /// What is known.
@@ -80,6 +82,9 @@ impl Follower {
 
     /// Waits until something changed: addresses, or something worth saying. Never returns where there are no names.
     pub async fn changed(&mut self) -> Changed {
+        if self.book.entries().next().is_none() && self.tell.is_none() {
+            pending::<()>().await;
+        }
         loop {
             let now = Timestamp::now();
             let released = self.book.release(now);
@@ -95,7 +100,7 @@ impl Follower {
                         }
                         // A look that broke off is one that failed: it is tried again later, not at once.
                         Err(error) => match self.under_way.remove(&error.id()) {
-                            Some(name) => broken(name),
+                            Some(name) => failed(name, "the look broke off"),
                             None => continue,
                         },
                     };
@@ -117,10 +122,29 @@ impl Follower {
         let under_way: BTreeSet<&HostName> = self.under_way.values().collect();
         let mut due = self.book.due(now, AHEAD);
         due.retain(|name| !under_way.contains(name));
+        if due.is_empty() {
+            return;
+        }
+        if !self.resolvers.as_ref().is_ok_and(Resolvers::are_current) {
+            self.renew();
+        }
         for name in due {
             let (resolvers, asked) = (self.resolvers.clone(), name.clone());
-            let task = self.looking.spawn(async move { resolvers.look(&asked).await });
+            let task = self.looking.spawn(async move {
+                match resolvers {
+                    Ok(resolvers) => resolvers.look(&asked).await,
+                    Err(reason) => failed(asked, &reason),
+                }
+            });
             self.under_way.insert(task.id(), name);
+        }
+    }
+
+    /// Sets the resolvers up anew. Where that fails, those who could be asked so far are asked further.
+    fn renew(&mut self) {
+        let renewed = set_up(&self.dns);
+        if renewed.is_ok() || self.resolvers.is_err() {
+            self.resolvers = renewed;
         }
     }
 
@@ -146,13 +170,17 @@ impl Follower {
 }
 
 /// Takes up the names of a configuration.
-fn want(book: &mut Book, config: &Config, resolvers: &Resolvers, now: Timestamp) -> Changed {
+fn want(book: &mut Book, config: &Config, now: Timestamp) -> Changed {
     let names = wanted(config, &Intent::of(config));
-    let labels = resolvers.labels().map(str::to_owned).collect();
-    book.want(&names, &labels, &config.dns, now)
+    book.want(&names, &resolvers::labels(&config.dns), &config.dns, now)
 }
 
-fn broken(name: HostName) -> Look {
-    let said = || Said::Failed("the look broke off".to_owned());
+fn set_up(dns: &Dns) -> Result<Resolvers, String> {
+    Resolvers::new(dns).map_err(|error| printable(&error.to_string(), MAX_REASON))
+}
+
+/// A look that nobody answered, because nobody was asked.
+fn failed(name: HostName, reason: &str) -> Look {
+    let said = || Said::Failed(reason.to_owned());
     Look { name, replies: vec![Reply { resolver: "(none)".to_owned(), v4: said(), v6: said() }] }
 }

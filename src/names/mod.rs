@@ -12,6 +12,7 @@
 mod answer;
 mod book;
 mod document;
+mod expected;
 mod follower;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -23,7 +24,8 @@ mod wanted;
 pub use answer::{Look, Reply, Said};
 pub use book::{Book, Changed, Entry, Known};
 pub use document::BookError;
+pub use expected::{Expected, Outside};
 pub use follower::Follower;
 pub use news::News;
 pub use resolvers::{ResolverError, Resolvers, SYSTEM};
-pub use wanted::{Expected, expected, outside, wanted};
+pub use wanted::wanted;

@@ -5,6 +5,7 @@
 //! that starts with the name; every question ends within its time. Keeps no cache: when to ask again is the book's business.
 //! The hosts file is not read: what a firewall lets through must not depend on it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use crate::os::printable::printable;
 
 /// What the resolvers of /etc/resolv.conf are called together.
 pub const SYSTEM: &str = "system";
+/// Where the system names its resolvers.
+const SYSTEM_FILE: &str = "/etc/resolv.conf";
 /// Questions that are under way at a time.
 const AT_A_TIME: usize = 32;
 /// How often a question is asked again that got no answer.
@@ -39,7 +42,7 @@ const RETRIES: usize = 1;
 /// Largest file of certificate authorities or trust anchors, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 /// Longest reason that is kept of a failure, in characters.
-const MAX_REASON: usize = 200;
+pub(super) const MAX_REASON: usize = 200;
 
 /// Why nobody can be asked.
 #[derive(Debug, Error)]
@@ -47,7 +50,7 @@ const MAX_REASON: usize = 200;
 pub enum ResolverError {
     /// /etc/resolv.conf names nobody.
     #[error(
-        "/etc/resolv.conf names no resolver that can be used ({0}); name resolvers in `dns.resolvers`"
+        "{SYSTEM_FILE} names no resolver that can be used ({0}); name resolvers in `dns.resolvers`"
     )]
     System(String),
     /// A file of certificate authorities or trust anchors cannot be read.
@@ -77,6 +80,8 @@ pub struct Resolvers {
     each: Arc<Vec<One>>,
     turns: Arc<Semaphore>,
     time_limit: Duration,
+    /// The content of /etc/resolv.conf, where that says who is asked.
+    system: Option<Arc<Vec<u8>>>,
 }
 
 struct One {
@@ -94,9 +99,12 @@ impl Resolvers {
     /// Sets up what the configuration names. Asks nobody yet.
     pub fn new(dns: &Dns) -> Result<Self, ResolverError> {
         let mut each = Vec::new();
+        let mut system = None;
         if dns.resolvers.is_empty() {
-            let (config, _) = hickory_resolver::system_conf::read_system_conf()
+            let bytes = files::read_bounded(Path::new(SYSTEM_FILE), MAX_FILE)?;
+            let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(&bytes)
                 .map_err(|error| ResolverError::System(reason(&error)))?;
+            system = Some(Arc::new(bytes));
             let servers = ResolverConfig::from_name_servers(config.name_servers);
             each.push(One::new(SYSTEM.to_owned(), servers, None, dns)?);
         }
@@ -112,12 +120,19 @@ impl Resolvers {
             each: Arc::new(each),
             turns: Arc::new(Semaphore::new(AT_A_TIME)),
             time_limit: dns.timeout.into(),
+            system,
         })
     }
 
     /// What those who are asked are called.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.each.iter().map(|one| one.label.as_str())
+    }
+
+    /// Whether the system still names those who are asked. A file that is away or half written takes nobody away.
+    pub(super) fn are_current(&self) -> bool {
+        let Some(known) = &self.system else { return true };
+        files::read_bounded(Path::new(SYSTEM_FILE), MAX_FILE).map_or(true, |bytes| bytes == **known)
     }
 
     /// Asks every resolver for a name's addresses of both families. Never fails: what fails is part of the answer.
@@ -135,6 +150,14 @@ impl Resolvers {
         let replies = futures_util::future::join_all(replies).await;
         Look { name: name.clone(), replies }
     }
+}
+
+/// What those who are asked are called under these settings, whether or not they can be set up.
+pub(super) fn labels(dns: &Dns) -> BTreeSet<String> {
+    if dns.resolvers.is_empty() {
+        return BTreeSet::from([SYSTEM.to_owned()]);
+    }
+    dns.resolvers.iter().map(ToString::to_string).collect()
 }
 
 impl One {

@@ -5,6 +5,8 @@
 //! refused or fails leaves both as they were. Does not read feeds, and asks nobody: what to do is decided before it is called.
 
 mod decide;
+mod deltas;
+mod follow;
 mod kind;
 mod offer;
 mod record;
@@ -172,6 +174,13 @@ impl Operator {
         self.names = names;
     }
 
+    /// Takes up and keeps what was answered of hostnames, although the rules stay as they are: when each address was seen
+    /// last is known to the next start.
+    pub fn keep_names(&mut self, names: Book) -> Result<(), OperateError> {
+        self.learn(names);
+        Ok(self.publisher.keep(&[answers(&self.names)?])?)
+    }
+
     /// The newest good document of each cloud.
     pub fn archive(&self) -> &Archive {
         &self.archive
@@ -183,8 +192,9 @@ impl Operator {
     }
 
     /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.
-    pub fn restore(&self) -> Result<Vec<Restored>, OperateError> {
-        Ok(self.publisher.restore(false)?)
+    /// What a foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
+    pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, OperateError> {
+        Ok(self.publisher.restore(overwrite)?)
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.
@@ -193,6 +203,7 @@ impl Operator {
         to: Option<u64>,
         by: &str,
         now: Timestamp,
+        retention: Retention,
     ) -> Result<u64, OperateError> {
         let mut memory = self.memory.clone();
         let before = self.rules_in_force()?;
@@ -205,9 +216,11 @@ impl Operator {
             entry = Some(prepared);
             Ok::<_, OperateError>(vec![companion(&memory)?, trail])
         };
-        let generation = self.publisher.rollback(to, now, Retention::default(), pinned)?;
+        let generation = self.publisher.rollback(to, now, retention, pinned)?;
         self.memory = memory;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         Ok(generation)
     }

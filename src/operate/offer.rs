@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
-use crate::guard::{Belief, Event, Hold, Offers};
+use crate::feed::{self, FeedError};
+use crate::guard::{Belief, Event, Hold, Offer, Offers};
 use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
-use crate::snapshot::Publication;
+use crate::snapshot::{Cloud, Publication};
 use crate::state::Memory;
 use crate::state::trail::Action;
 
@@ -61,7 +62,7 @@ impl Wish {
 }
 
 /// What became of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Offered {
     /// Whether a new generation is in force; none: the change waits.
     pub published: Option<Published>,
@@ -118,23 +119,19 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, plan) = match pipeline::judged(&inputs) {
+        let (judgement, mut plan) = match pipeline::judged(&inputs) {
             Err(PlanError::Withheld { groups, why, holds }) => {
                 self.keep_holds(&holds, offering)?;
                 return Err(PlanError::Withheld { groups, why, holds }.into());
             }
             planned => planned?,
         };
-        let warnings = plan
-            .artifacts
-            .iter()
-            .flat_map(|artifact| {
-                artifact.warnings.iter().map(|text| (artifact.target.clone(), text.clone()))
-            })
-            .collect();
+        let delta_from = self.add_deltas(config, templates, &mut plan)?;
+        let warnings = plan.warnings();
         let publications = judgement.belief.publications();
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
+        request.note_deltas(delta_from);
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -148,16 +145,8 @@ impl Operator {
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
-        let mut offered = Offered {
-            published: None,
-            waiting: None,
-            summary: ChangeSummary::default(),
-            warnings,
-            restored: Vec::new(),
-            events: Vec::new(),
-            holds: judgement.belief.holds().to_vec(),
-            next: judgement.next,
-        };
+        let holds = judgement.belief.holds().to_vec();
+        let mut offered = Offered { warnings, holds, next: judgement.next, ..Offered::default() };
         let before = self.rules_in_force()?;
         let in_force = self.publisher.is_in_force(&request)?;
         if !in_force {
@@ -196,11 +185,13 @@ impl Operator {
         let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
         self.memory = memory;
         self.belief = judgement.belief;
-        entry.into_iter().for_each(|entry| self.committed(entry));
+        if let Some(entry) = &entry {
+            self.committed(entry);
+        }
         self.note_correction(now)?;
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore()?;
+            offered.restored = self.restore(false)?;
         }
         offered.published = Some(published);
         offered.events = judgement.events;
@@ -226,8 +217,25 @@ impl Operator {
         self.commit(&note, belief, self.memory.clone())
     }
 
+    /// Adds the embedded publication where the configuration lives on it, unless a newer edition is given or known.
+    pub fn add_example(
+        &self,
+        config: &Config,
+        offers: &mut Offers,
+        now: Timestamp,
+    ) -> Result<(), FeedError> {
+        if !config.clouds().contains(&Cloud::Example) || offers.contains_key(&Cloud::Example) {
+            return Ok(());
+        }
+        let publication = feed::example(&config.policy())?;
+        if self.memory.judge(&publication).is_ok() {
+            offers.insert(Cloud::Example, Offer { publication, fetched: now });
+        }
+        Ok(())
+    }
+
     /// What a change would have to wait for; an error where a person wants it.
-    fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
+    pub(super) fn obstacle(&self, wish: &Wish) -> Result<Option<Until>, OperateError> {
         match wish {
             Wish::OfPerson { .. } => match (&self.memory.pause, &self.memory.pin) {
                 (Some(pause), _) => Err(OperateError::Paused(pause.clone())),
@@ -285,7 +293,7 @@ pub fn offers(publications: impl IntoIterator<Item = Publication>, now: Timestam
         .into_iter()
         .map(|publication| {
             let cloud = publication.snapshot.cloud();
-            (cloud, crate::guard::Offer { publication, fetched: now })
+            (cloud, Offer { publication, fetched: now })
         })
         .collect()
 }

@@ -69,12 +69,12 @@ impl Operator {
         let (trail, prepared) = self.prepare(note, generation, &belief, (&rules, &rules))?;
         self.publisher.keep(&[companion(&memory)?, believed(&belief)?, trail])?;
         (self.belief, self.memory) = (belief, memory);
-        self.committed(prepared);
+        self.committed(&prepared);
         Ok(())
     }
 
     /// The entry is committed. That it cannot be appended undoes nothing: it is appended with the next one.
-    pub(super) fn committed(&mut self, prepared: Prepared) {
+    pub(super) fn committed(&mut self, prepared: &Prepared) {
         if let Err(error) = self.trail.committed(prepared) {
             complain(&error);
         }

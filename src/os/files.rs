@@ -6,9 +6,9 @@
 //! Promises:
 //!
 //! - a file whose bytes are already right is not touched: its inode and times stay;
-//! - owner, mode and POSIX access list of the file that is replaced are kept (extended attributes
-//!   such as `SELinux` labels are not: the folder decides about them, as for any new file); a new file
-//!   gets [`DEFAULT_MODE`] or the one asked for, whatever the umask;
+//! - owner, mode, POSIX access list and `SELinux` label of the file that is replaced are kept (other
+//!   extended attributes are not); a new file gets [`DEFAULT_MODE`] or the one asked for, whatever
+//!   the umask, and the label that the policy has for new files there;
 //! - a symbolic link stays, and what it points to is replaced;
 //! - in a batch everything that commonly fails (a full disk, missing rights, a mount point) fails
 //!   before the first rename, and leaves nothing behind. Only a machine that stops may leave a file
@@ -17,12 +17,13 @@
 //! It does not keep two writers apart (see [`lock`](super::lock)), and a batch is not atomic as a
 //! whole: for that, swap a folder's symbolic link.
 
+mod attributes;
 mod error;
 mod folder;
 mod read;
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -30,9 +31,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use attributes::{keep_access_list, keep_label, keep_owner};
 use folder::{Folder, Temporary};
 
 pub use error::{FileError, Step};
@@ -48,9 +50,6 @@ const MAX_LINKS: u32 = 40;
 
 /// From this many bytes on, freeing the replaced files takes milliseconds and is left to a thread.
 const SLOW_TO_FREE_BYTES: u64 = 256 * 1024;
-
-/// The extended attribute in which Linux keeps a POSIX access list.
-const ACCESS_LIST: &str = "system.posix_acl_access";
 
 /// One file as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +233,9 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
     if let (Some((old, _)), None) = (&old, mode) {
         keep_access_list(&temporary.file, old).map_err(FileError::at(path, Step::SetMode))?;
     }
+    if let Some((old, _)) = &old {
+        keep_label(&temporary.file, old).map_err(FileError::at(path, Step::SetLabel))?;
+    }
     let old = old.map(|(file, metadata)| (file, metadata.len()));
     Ok(Staged::Ready { temporary, old })
 }
@@ -242,38 +244,6 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
 fn is_mount_point(file: &File) -> bool {
     rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty())
         .is_ok_and(|answer| answer.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
-}
-
-/// Gives the new file the owner and group of the old one, where they differ.
-fn keep_owner(new: &File, old: &Metadata) -> std::io::Result<()> {
-    let created = new.metadata()?;
-    let user = (created.uid() != old.uid()).then(|| Uid::from_raw(old.uid()));
-    let group = (created.gid() != old.gid()).then(|| Gid::from_raw(old.gid()));
-    if user.is_some() || group.is_some() {
-        rustix::fs::fchown(new, user, group)?;
-    }
-    Ok(())
-}
-
-/// Gives the new file the access list of the old one, or none where it had none.
-///
-/// Without this the mode alone would mislead: with a list, its group bits are only an upper bound,
-/// and would become real rights of the owning group.
-fn keep_access_list(new: &File, old: &File) -> Result<(), Errno> {
-    let without = |error| match error {
-        Errno::NODATA | Errno::OPNOTSUPP => Ok(()),
-        error => Err(error),
-    };
-    match rustix::fs::fgetxattr_query(old, ACCESS_LIST) {
-        Ok(size) => {
-            let mut list = vec![0; size];
-            let size = rustix::fs::fgetxattr(old, ACCESS_LIST, &mut list[..])?;
-            rustix::fs::fsetxattr(new, ACCESS_LIST, &list[..size], XattrFlags::empty())
-        }
-        // The new one may have inherited a default list of the folder.
-        Err(Errno::NODATA) => rustix::fs::fremovexattr(new, ACCESS_LIST).or_else(without),
-        Err(error) => without(error),
-    }
 }
 
 /// Renames everything into place and brings the folders to disk.

@@ -99,6 +99,19 @@ impl Manifest {
             .collect()
     }
 
+    /// Whether a request has the targets of this generation, the content of their files aside.
+    pub fn has_targets_of(&self, request: &Request) -> bool {
+        let aside = |record: &TargetRecord| TargetRecord {
+            rule_set: self.rule_set,
+            files: BTreeMap::new(),
+            ..record.clone()
+        };
+        let targets = |targets: &BTreeMap<Name, TargetRecord>| -> BTreeMap<Name, TargetRecord> {
+            targets.iter().map(|(name, record)| (name.clone(), aside(record))).collect()
+        };
+        targets(&self.targets) == targets(&request.targets)
+    }
+
     /// Whether a request, whose rule set has this digest, asks for what this generation is.
     pub(super) fn is_met_by(&self, request: &Request, rule_set: Digest) -> bool {
         self.targets == request.targets && self.rule_set == rule_set
@@ -151,6 +164,9 @@ pub struct TargetRecord {
     /// What is done about foreign changes.
     #[serde(default)]
     pub on_drift: OnDrift,
+    /// The generation whose rules its delta files start from; none when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_from: Option<u64>,
 }
 
 /// One file of a target.

@@ -28,7 +28,7 @@ pub use manifest::{
     PublicationRecord, TargetRecord,
 };
 pub use publisher::{Published, Publisher};
-pub use request::Request;
+pub use request::{DeltaFrom, Request};
 pub use retention::Retention;
 pub use store::{Generation, Store};
 

@@ -68,6 +68,23 @@ impl Publisher {
         Ok(manifest.is_met_by(request, request.rule_set.digest()))
     }
 
+    /// The last rules of a target that were others than those with this digest, and the generation which has them: what is
+    /// to be taken off a device is found by them. None for a new target, and where they are not kept any more.
+    pub fn rules_before(
+        &self,
+        target: &Name,
+        rules: Digest,
+    ) -> Result<Option<(u64, RuleSet)>, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(None) };
+        let manifest = self.store.read(number)?.manifest;
+        let Some(record) = manifest.targets.get(target) else { return Ok(None) };
+        let from = if record.rule_set == rules { record.delta_from } else { Some(number) };
+        match from.filter(|from| self.store.path(*from).exists()) {
+            Some(from) => Ok(Some((from, self.store.rules_of(from, target)?))),
+            None => Ok(None),
+        }
+    }
+
     /// Replaces files of the state folder without a generation: all of them or none.
     pub fn keep(&self, companions: &[Companion]) -> Result<(), PublishError> {
         companions::replace(self.store.dir(), companions)
@@ -171,7 +188,7 @@ impl Publisher {
         old: Option<Manifest>,
     ) -> Result<(Transition, BTreeMap<Name, Behind>), PublishError> {
         let number = self.next_number()?;
-        let old_rules = self.rules_before(old.as_ref())?;
+        let old_rules = self.rules_of(old.as_ref())?;
         let manifest = Manifest::new(number, request, rule_set, old.as_ref(), &old_rules);
         self.store.stage(request, &manifest, old.as_ref())?;
         let mut transition = Transition::new(manifest, old);
@@ -225,7 +242,13 @@ impl Publisher {
                 let first = failures.swap_remove(0);
                 return Err(self.take_back(first.into(), &transition, journal, now));
             }
-            return self.correct(&transition, journal, failures, now);
+            let mut correcting = journal.clone();
+            correcting.corrects = Some(number);
+            return self.correct(&transition, correcting, failures, now).map_err(|error| {
+                let error = self.take_back(error.into(), &transition, journal, now);
+                self.discard_after(number);
+                error
+            });
         }
         transition.clean_up(&self.store);
         let outcome =
@@ -260,13 +283,13 @@ impl Publisher {
             }
             journal.behind.insert(name, failure.behind(true));
         }
-        let old_rules = self.rules_before(transition.old.as_ref())?;
+        let old_rules = self.rules_of(transition.old.as_ref())?;
         let rule_set = transition.manifest.rule_set;
         let old = transition.old.clone();
         let mut manifest = Manifest::new(number, &request, rule_set, old.as_ref(), &old_rules);
         manifest.reason = format!("{} (corrects {wrong})", request.reason);
         self.store.stage(&request, &manifest, Some(&transition.manifest))?;
-        (journal.to, journal.corrects) = (number, Some(wrong));
+        journal.to = number;
         journal.write(self.store.dir())?;
         self.store.hand_over_companions(wrong, number)?;
         self.store.switch(Some(number))?;
@@ -280,7 +303,7 @@ impl Publisher {
         Ok(Published::Partly(number))
     }
 
-    fn rules_before(&self, old: Option<&Manifest>) -> Result<RuleSet, PublishError> {
+    fn rules_of(&self, old: Option<&Manifest>) -> Result<RuleSet, PublishError> {
         old.map_or_else(|| Ok(RuleSet::default()), |old| self.store.rule_set(old.generation))
     }
 
@@ -315,6 +338,18 @@ impl Publisher {
             .and_then(|()| self.store.forget(number))
             .and_then(|()| Journal::clear(self.store.dir()));
         error
+    }
+
+    /// Removes what was staged after a generation that was taken back. What is left of it is removed at the next start.
+    fn discard_after(&self, taken_back: u64) {
+        let (Ok(current), Ok(numbers)) = (self.store.current(), self.store.numbers()) else {
+            return;
+        };
+        for number in numbers.into_iter().filter(|number| *number > taken_back) {
+            if Some(number) != current {
+                let _ = self.store.discard(number);
+            }
+        }
     }
 
     /// Removes a generation that never was visible. What is left of it is removed at the next start.

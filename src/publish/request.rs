@@ -41,6 +41,9 @@ pub struct Request {
     pub(super) carried: BTreeMap<Name, RuleSet>,
 }
 
+/// The generation whose rules each target's delta files start from.
+pub type DeltaFrom = BTreeMap<Name, u64>;
+
 impl Request {
     /// Puts together what a configuration and a plan say.
     pub fn of(
@@ -79,6 +82,7 @@ impl Request {
                 isolated: target.isolated,
                 conntrack: target.conntrack,
                 on_drift: target.on_drift.unwrap_or(config.publish.on_drift),
+                delta_from: None,
             };
             targets.insert(name.clone(), record);
         }
@@ -130,6 +134,15 @@ impl Request {
             request.take_target(store, number, name, record)?;
         }
         Ok(request)
+    }
+
+    /// Takes down where delta files start from, so that the same rules are rendered to the same files again.
+    pub fn note_deltas(&mut self, from: DeltaFrom) {
+        for (name, generation) in from {
+            if let Some(record) = self.targets.get_mut(&name) {
+                record.delta_from = Some(generation);
+            }
+        }
     }
 
     /// Gives a target the files that it has in a generation; without one, takes it out.

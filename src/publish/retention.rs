@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Generation, OutcomeResult, PublishError, Store};
 use crate::config::Publishing;
 
-/// How many generations are kept. The one in force and the one before it are always kept.
+/// How many generations are kept. The one in force, the one before it, and those from which its deltas start are always kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// The newest that are kept. Default: 50.
@@ -16,6 +16,11 @@ pub struct Retention {
     pub days: u32,
     /// The newest small or failed ones that are kept; no age keeps more of them. Default: 5.
     pub small: usize,
+}
+
+impl Retention {
+    /// Everything is kept.
+    pub const ALL: Self = Self { generations: usize::MAX, days: u32::MAX, small: usize::MAX };
 }
 
 impl From<&Publishing> for Retention {
@@ -31,20 +36,24 @@ impl Default for Retention {
     }
 }
 
-/// Removes what need not be kept any more.
+/// Removes what need not be kept any more. What cannot be read or removed stays, keeps no other from being removed, and is told.
 pub(super) fn prune(
     store: &Store,
     retention: Retention,
     now: Timestamp,
 ) -> Result<(), PublishError> {
     let mut generations = Vec::new();
+    let mut result = Ok(());
     for number in store.numbers()? {
-        generations.push(store.read(number)?);
+        match store.read(number) {
+            Ok(generation) => generations.push(generation),
+            Err(error) => result = result.and(Err(error)),
+        }
     }
     for number in excess(&generations, store.current()?, retention, now) {
-        store.discard(number)?;
+        result = result.and(store.discard(number));
     }
-    Ok(())
+    result
 }
 
 /// The numbers that need not be kept; `generations` ascend.
@@ -56,6 +65,11 @@ fn excess(
 ) -> BTreeSet<u64> {
     let in_force = generations.iter().find(|entry| Some(entry.manifest.generation) == current);
     let previous = in_force.and_then(|entry| entry.manifest.previous);
+    let deltas: BTreeSet<u64> = in_force
+        .into_iter()
+        .flat_map(|entry| entry.manifest.targets.values())
+        .filter_map(|record| record.delta_from)
+        .collect();
     let (mut full, mut brief) = (0, 0);
     let mut excess = BTreeSet::new();
     for Generation { manifest, outcome } in generations.iter().rev() {
@@ -70,7 +84,7 @@ fn excess(
             full <= retention.generations || hours < i64::from(retention.days) * 24
         };
         let number = manifest.generation;
-        if !keep && Some(number) != current && Some(number) != previous {
+        if !keep && ![current, previous].contains(&Some(number)) && !deltas.contains(&number) {
             excess.insert(number);
         }
     }

@@ -1,14 +1,15 @@
 //! `tagwall history`: the generations with what changed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
-use super::text::{ADDED, HEADLINE, REMOVED, grouped};
+use super::text::{ADDED, HEADLINE, REMOVED, WARNING, grouped};
 use crate::config::Name;
-use crate::publish::{ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
+use crate::publish::{Behind, ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
 use crate::snapshot::Digest;
 
 const FORMAT: &str = "tagwall-history/1";
@@ -38,6 +39,12 @@ pub struct Entry {
     /// For a failure: the step, the target and the tool's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Isolated targets that stayed behind: it carries the files that they had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<Name, Behind>,
+    /// What somebody should know: what was overwritten, deleted or left over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Digest of its rule set.
     pub rule_set: Digest,
     /// The publications in it.
@@ -72,16 +79,22 @@ impl EntryResult {
 impl From<Generation> for Entry {
     fn from(generation: Generation) -> Self {
         let Generation { manifest, outcome } = generation;
+        let result = match outcome.as_ref().map(|outcome| outcome.result) {
+            Some(OutcomeResult::Recorded) => EntryResult::Recorded,
+            Some(OutcomeResult::Failed) => EntryResult::Failed,
+            None => EntryResult::Interrupted,
+        };
+        let (message, behind, notes) = outcome
+            .map(|outcome| (outcome.message, outcome.behind, outcome.notes))
+            .unwrap_or_default();
         Self {
             generation: manifest.generation,
             created: manifest.created,
             reason: manifest.reason,
-            result: match outcome.as_ref().map(|outcome| outcome.result) {
-                Some(OutcomeResult::Recorded) => EntryResult::Recorded,
-                Some(OutcomeResult::Failed) => EntryResult::Failed,
-                None => EntryResult::Interrupted,
-            },
-            message: outcome.and_then(|outcome| outcome.message),
+            result,
+            message,
+            behind,
+            notes,
             rule_set: manifest.rule_set,
             publications: manifest.publications,
             summary: manifest.summary,
@@ -117,6 +130,15 @@ impl History {
             ));
             if let Some(message) = &entry.message {
                 text.push_str(&format!("      {REMOVED}{message}{REMOVED:#}\n"));
+            }
+            for (name, behind) in &entry.behind {
+                text.push_str(&format!(
+                    "      {WARNING}target {name} stayed behind{WARNING:#}: {}\n",
+                    behind.message
+                ));
+            }
+            for note in &entry.notes {
+                text.push_str(&format!("      note: {}\n", note.replace('\n', "\n        ")));
             }
             for (name, group) in &entry.summary.groups {
                 text.push_str(&format!(

@@ -12,6 +12,7 @@ mod group;
 mod history;
 mod names;
 mod notify;
+mod prefix;
 mod serve;
 mod status;
 pub mod text;
@@ -22,6 +23,7 @@ pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};
 pub use notify::{HoldStatus, ReceiverStatus};
+pub use prefix::{Approval, InGroup, Moved, PrefixChange, PrefixHistory};
 pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 

@@ -1,6 +1,6 @@
 //! What is known of a hostname, in status and `explain`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{WARNING, counted, relative};
 use crate::config::HostName;
-use crate::names::{Book, Entry, Expected, outside};
-use crate::selection::Publications;
+use crate::names::{Book, Entry, Expected, Known, Outside};
 use crate::snapshot::TagName;
 
 /// What is known of a hostname.
@@ -70,19 +69,14 @@ pub struct OutsideStatus {
 
 impl NameStatus {
     /// Everything that a book knows.
-    pub fn all(book: &Book, expected: &Expected, publications: &Publications) -> Vec<Self> {
-        let mut strangers = outside(book, expected, publications);
+    pub fn all(book: &Book, expected: &Expected) -> Vec<Self> {
         book.entries()
-            .map(|(name, entry)| {
-                let outside = strangers.remove(name);
-                let outside = outside.map(|(tag, addresses)| OutsideStatus { tag, addresses });
-                Self { outside, ..Self::of(name, entry) }
-            })
+            .map(|(name, entry)| Self::of(name, entry, expected.outside_of(name, entry)))
             .collect()
     }
 
-    fn of(name: &HostName, entry: &Entry) -> Self {
-        let address = |(address, known): (&IpAddr, &crate::names::Known)| AddressStatus {
+    fn of(name: &HostName, entry: &Entry, outside: Option<Outside>) -> Self {
+        let address = |(address, known): (&IpAddr, &Known)| AddressStatus {
             address: *address,
             first: known.first,
             last: known.last,
@@ -100,7 +94,7 @@ impl NameStatus {
             failures: entry.failures,
             troubles: entry.troubles.clone(),
             refused: entry.refused.clone(),
-            outside: None,
+            outside: outside.map(|Outside { tag, addresses }| OutsideStatus { tag, addresses }),
         }
     }
 
@@ -110,9 +104,14 @@ impl NameStatus {
             Some(answered) => format!("answered {}", relative(answered, now)),
             None => "never answered".to_owned(),
         };
+        let resolvers: BTreeSet<&str> =
+            self.addresses.iter().flat_map(|known| known.by.iter().map(String::as_str)).collect();
+        let by = match resolvers.into_iter().collect::<Vec<_>>().join(", ") {
+            some if some.is_empty() => some,
+            some => format!(" by {some}"),
+        };
         let ttl = self.ttl.map(|ttl| format!(", time to live {ttl} s")).unwrap_or_default();
-        let count = counted(self.addresses.len(), "address", "addresses");
-        let mut text = format!("name {}: {count}, {answered}{ttl}\n", self.name);
+        let mut text = format!("name {}: {}, {answered}{by}{ttl}\n", self.name, self.count(now));
         if self.failures > 0 {
             let looks = counted(self.failures as usize, "look", "looks");
             text.push_str(&format!(
@@ -133,6 +132,19 @@ impl NameStatus {
                 outside.tag,
                 addresses.join(" ")
             ));
+        }
+        text
+    }
+
+    /// How many addresses, how many of them only stay for their grace period, and since when the first is known.
+    fn count(&self, now: Timestamp) -> String {
+        let mut text = counted(self.addresses.len(), "address", "addresses");
+        let gone = self.addresses.iter().filter(|known| known.leaves.is_some()).count();
+        if gone > 0 {
+            text.push_str(&format!(" ({gone} of them gone and kept for a while)"));
+        }
+        if let Some(first) = self.addresses.iter().map(|known| known.first).min() {
+            text.push_str(&format!(", the first seen {}", relative(first, now)));
         }
         text
     }

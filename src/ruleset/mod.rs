@@ -232,6 +232,18 @@ pub struct Flow<'r> {
 }
 
 impl RuleSet {
+    /// Whether another rule set differs in nothing but the addresses that hostnames were answered with.
+    pub fn is_equal_but_for_answers(&self, other: &Self) -> bool {
+        let Self { groups, rules, routes, security } = self;
+        let same = |(one, other): (&AddressGroup, &AddressGroup)| {
+            let (resolved, unresolved) = (other.resolved.clone(), other.unresolved.clone());
+            *other == AddressGroup { resolved, unresolved, ..one.clone() }
+        };
+        (rules, routes, security) == (&other.rules, &other.routes, &other.security)
+            && groups.len() == other.groups.len()
+            && groups.iter().zip(&other.groups).all(same)
+    }
+
     /// Joins what is asked for with what was selected.
     pub fn build(intent: &Intent, selection: &Selection) -> Self {
         let groups = intent

@@ -9,6 +9,7 @@ pub(crate) mod host;
 pub(crate) mod loaded;
 pub(crate) mod meaning;
 pub(crate) mod microsoft;
+pub(crate) mod running;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};

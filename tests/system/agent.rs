@@ -82,6 +82,23 @@ pub(crate) fn a_day(release: &str) {
     assert_eq!(site.open(), (true, true));
     assert_eq!(site.rules(), rules);
 
+    // What the configuration needs the unit is given: a port below 1024, and a feed in a home that nobody else may enter.
+    let config = CONFIG.replace("/srv/drop", "/home/netops/drop");
+    let config = format!("{config}[serve]\nlisten = [\"127.0.0.1:80\"]\n");
+    site.machine.write("etc/tagwall/tagwall.toml", &config);
+    site.machine.must(&["install", "-d", "-m", "0700", "/home/netops"]);
+    site.machine.must(&["install", "-d", "/home/netops/drop"]);
+    site.machine.write("home/netops/drop/ServiceTags_Example.json", &next_edition());
+    site.machine.must(&["systemctl", "daemon-reload"]);
+    site.machine.must(&["systemctl", "restart", UNIT]);
+    let connect = "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3";
+    let answer = site.machine.must(&["timeout", "10", "bash", "-c", connect]);
+    assert!(answer.contains(" 200 "), "{answer}");
+    site.machine.wait_until("the feed in a home", |_| {
+        site.status()["agent"]["feeds"].to_string().contains("/home/netops/drop/ServiceTags")
+    });
+    assert_eq!(site.rules(), rules);
+
     // Stopped: in order, and the rules stay. Nothing that it tried was forbidden to it.
     site.machine.must(&["systemctl", "stop", UNIT]);
     assert_eq!(site.show("ActiveState"), "inactive");

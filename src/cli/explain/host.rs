@@ -6,11 +6,12 @@ use serde::Serialize;
 use super::RuleAnswer;
 use crate::cli::printer::{HEADLINE, WARNING, wrapped};
 use crate::config::{Config, HostName, Name};
+use crate::guard::Belief;
 use crate::intent::Intent;
 use crate::names::{Book, Expected};
 use crate::report::NameStatus;
 use crate::ruleset::RuleSet;
-use crate::selection::{Publications, Selection};
+use crate::selection::Selection;
 
 #[derive(Serialize)]
 pub(super) struct Answer {
@@ -31,9 +32,10 @@ struct GroupHit {
     by: HostName,
 }
 
-pub(super) fn explain(config: &Config, host: &HostName, book: &Book) -> Answer {
+pub(super) fn explain(config: &Config, host: &HostName, book: &Book, belief: &Belief) -> Answer {
     // Hostnames stand in the configuration and the profiles' tables: no publication is needed.
-    let rules = RuleSet::build(&Intent::of(config), &Selection::default());
+    let intent = Intent::of(config);
+    let rules = RuleSet::build(&intent, &Selection::default());
     let groups: Vec<GroupHit> = rules
         .groups
         .iter()
@@ -44,9 +46,8 @@ pub(super) fn explain(config: &Config, host: &HostName, book: &Book) -> Answer {
         .collect();
     let hit = |group: &Name| groups.iter().any(|found| found.name == *group);
     let letting = rules.rules.iter().filter(|rule| hit(&rule.group)).map(RuleAnswer::of).collect();
-    let known = NameStatus::all(book, &Expected::new(), &Publications::new())
-        .into_iter()
-        .find(|known| known.name == *host);
+    let expected = Expected::of(config, &intent, belief.publications());
+    let known = NameStatus::all(book, &expected).into_iter().find(|known| known.name == *host);
     let resolved = known.as_ref().is_some_and(|known| !known.addresses.is_empty());
     Answer { host: host.clone(), groups, rules: letting, resolved, known }
 }

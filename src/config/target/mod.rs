@@ -159,6 +159,11 @@ impl Target {
         self.apply == Apply::Automatic
     }
 
+    /// Whether some of its files say what has gone since the rules before.
+    pub fn writes_deltas(&self) -> bool {
+        self.panos.is_some() || self.fortios.is_some() || self.azure.is_some()
+    }
+
     /// Who resolves the hostnames of this target's groups.
     pub fn hostnames(&self) -> Hostnames {
         let by_dialect = || {

@@ -136,6 +136,8 @@ pub enum Step {
     SetOwner,
     /// Give the new file its mode and access list.
     SetMode,
+    /// Giving the new file the `SELinux` label of the old one.
+    SetLabel,
     /// Bring the new contents to the disk.
     Sync,
     /// Put the new file in the place of the old one.
@@ -160,6 +162,7 @@ impl fmt::Display for Step {
             Self::Write => "write",
             Self::SetOwner => "keep the owner of",
             Self::SetMode => "set the mode of",
+            Self::SetLabel => "set the SELinux label of",
             Self::Sync => "bring to disk (fsync)",
             Self::Rename => "rename the new file over",
             Self::SyncFolder => "bring to disk (fsync) the folder",

@@ -6,7 +6,10 @@ use std::os::unix::fs::{chown, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use super::attributes::{ACCESS_LIST, LABEL};
 use super::*;
+use rustix::fs::XattrFlags;
+
 use crate::os::testing::{Mounted, names, put, rerun, role, root_or_skipped, skipped};
 
 fn mode(path: &Path) -> u32 {
@@ -184,6 +187,34 @@ fn the_access_list_is_kept_or_its_absence() {
     rustix::fs::fsetxattr(&opened, "system.posix_acl_default", &list, XattrFlags::empty()).unwrap();
     assert_eq!(replace(&plain, b"new").unwrap(), Written::Replaced);
     assert_eq!((list_of(&plain), mode(&plain)), (Err(Errno::NODATA), 0o640));
+}
+
+/// On a host without `SELinux` the kernel keeps the attribute all the same, and judges nothing by it.
+#[test]
+fn the_label_is_kept_and_an_unlabelled_file_gets_none() {
+    if !root_or_skipped() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (labelled, plain) = (folder.path().join("labelled"), folder.path().join("plain"));
+    let label = b"system_u:object_r:etc_t:s0\0";
+    put(&labelled, b"old");
+    put(&plain, b"old");
+    let label_of = |path: &Path| {
+        let mut buffer = vec![0; 1000];
+        rustix::fs::getxattr(path, LABEL, &mut buffer[..]).map(|size| buffer[..size].to_vec())
+    };
+    let without = label_of(&plain);
+    let file = File::open(&labelled).unwrap();
+    if let Err(error) = rustix::fs::fsetxattr(&file, LABEL, label, XattrFlags::empty()) {
+        skipped(&format!("this host takes no such label: {error}"));
+        return;
+    }
+    for path in [&labelled, &plain] {
+        assert_eq!(replace(path, b"new").unwrap(), Written::Replaced);
+    }
+    assert_eq!(label_of(&labelled), Ok(label.to_vec()));
+    assert_eq!(label_of(&plain), without);
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl Entry {
         Err(Self::refused(path, line, reason))
     }
 
+    /// The entry does not say what it should.
+    pub fn damaged(&self, why: &dyn Display) -> StateError {
+        Self::refused(Path::new(super::FOLDER), 0, format!("entry {}: {why}", self.number))
+    }
+
     pub(super) fn refused(path: &Path, line: u64, reason: impl Display) -> StateError {
         StateError::Trail { path: path.to_owned(), line, reason: reason.to_string() }
     }

@@ -48,6 +48,8 @@ pub struct Trail {
     newest: Option<(PathBuf, u64)>,
     /// Lines that are committed, and not appended yet.
     pending: Vec<u8>,
+    /// Whether what the caller believes is known to be what the newest entry says: since an entry of this life.
+    agrees: bool,
 }
 
 /// What an entry is continued from.
@@ -101,7 +103,14 @@ impl Trail {
     /// Opens the trail of a state folder, whose lock is held, and appends what an earlier run had committed.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let pending = read::pending(dir)?;
-        let mut trail = Self { dir: dir.to_owned(), last: None, written: 0, newest: None, pending };
+        let mut trail = Self {
+            dir: dir.to_owned(),
+            last: None,
+            written: 0,
+            newest: None,
+            pending,
+            agrees: false,
+        };
         for path in read::files_of(dir)?.into_iter().rev() {
             let (whole, line) = read::last_whole_line(&path)?;
             let Some(line) = line else {
@@ -135,13 +144,17 @@ impl Trail {
     pub fn prepare(&self, draft: &Draft<'_>) -> Result<Prepared, StateError> {
         let (old_belief, belief) = draft.belief;
         let (old_rules, rules) = draft.rules;
-        let belief_digest = digest_of(belief)?;
+        // Answers of hostnames change the rules every minute, and the belief never: it need not be written each time.
+        let old_digest = match self.last {
+            Some(last) if self.agrees => last.belief,
+            _ => digest_of(old_belief)?,
+        };
+        let belief_digest =
+            if std::ptr::eq(old_belief, belief) { old_digest } else { digest_of(belief)? };
         let full = self.pending.is_empty()
             && self.newest.as_ref().is_some_and(|(_, size)| *size >= FILE_BYTES);
         let continues = match self.last {
-            Some(last) if !full => {
-                last.belief == digest_of(old_belief)? && last.rule_set == old_rules.digest()
-            }
+            Some(last) if !full => last.belief == old_digest && last.rule_set == old_rules.digest(),
             _ => false,
         };
         let (belief_change, rules_change) = if continues {
@@ -187,9 +200,9 @@ impl Trail {
     }
 
     /// The entry is committed: appends it. What cannot be appended now is appended with the next entry, or at the next start.
-    pub fn committed(&mut self, prepared: Prepared) -> Result<(), StateError> {
+    pub fn committed(&mut self, prepared: &Prepared) -> Result<(), StateError> {
         self.pending.extend_from_slice(&prepared.line);
-        self.last = Some(prepared.last);
+        (self.last, self.agrees) = (Some(prepared.last), true);
         self.append()
     }
 

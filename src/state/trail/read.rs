@@ -131,29 +131,20 @@ pub fn entries(
 /// Makes belief and rules from the entries alone, and checks them against the digests that each entry names.
 pub fn replay(dir: &Path) -> Result<Replayed, StateError> {
     let mut replayed = Replayed::default();
-    let folder = dir.join(FOLDER);
     entries(dir, |entry| {
-        let refused = |reason: String| {
-            let reason = format!("entry {}: {reason}", entry.number);
-            Entry::refused(&folder, 0, reason)
-        };
         if entry.whole {
             replayed = Replayed::default();
         }
         let belief = std::mem::take(&mut replayed.belief);
         replayed.belief =
-            belief.changed_by(&entry.belief).map_err(|error| refused(error.to_string()))?;
-        replayed.rule_set = replayed
-            .rule_set
-            .changed_by(&entry.rules)
-            .map_err(|error| refused(error.to_string()))?;
+            belief.changed_by(&entry.belief).map_err(|error| entry.damaged(&error))?;
+        replayed.rule_set =
+            replayed.rule_set.changed_by(&entry.rules).map_err(|error| entry.damaged(&error))?;
         if replayed.rule_set.digest() != entry.rule_set {
-            return Err(refused("the rules that it makes are not those that it names".to_owned()));
+            return Err(entry.damaged(&"the rules that it makes are not those that it names"));
         }
         if super::digest_of(&replayed.belief)? != entry.belief_digest {
-            return Err(refused(
-                "the belief that it makes is not the one that it names".to_owned(),
-            ));
+            return Err(entry.damaged(&"the belief that it makes is not the one that it names"));
         }
         replayed.last = Some(entry);
         Ok(())

@@ -1,0 +1,181 @@
+//! Generations over time: what is removed and kept, what stays readable, what is brought back, and what has gone from devices.
+//!
+//! Needs root (for network namespaces) and nft; what is not there is said and left out.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use common::host::{Host, inventory};
+
+/// A configuration whose one group has these prefixes.
+fn grouped(prefixes: &str, targets: &str) -> String {
+    format!(
+        "[groups.a]\nprefixes = [{prefixes}]\n[groups.b]\nprefixes = [\"203.0.113.0/24\"]\n\
+         [rules.a]\nsource = [\"10.20.0.0/24\"]\ndestination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         [rules.b]\nsource = [\"10.20.0.0/24\"]\ndestination = \"b\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         {targets}"
+    )
+}
+
+const LISTS: &str = "[targets.lists.list]\n";
+const EDGE: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
+
+/// Publishes these prefixes one after the other.
+fn publish(host: &Host, targets: &str, all: &[&str]) {
+    for prefixes in all {
+        host.configure(&grouped(prefixes, targets));
+        host.expect(0, &["render"]);
+    }
+}
+
+fn generations(host: &Host) -> Vec<String> {
+    let entries = fs::read_dir(host.path("state/generations")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_rollback_keeps_what_the_configuration_keeps_and_everything_without_one() {
+    let few = format!("{LISTS}[publish]\ngenerations = 2\ndays = 0\n");
+    let Some(host) = Host::new(&[], "") else { return };
+    let (old, new) = ("\"192.0.2.0/26\"", "\"192.0.2.0/25\"");
+    publish(&host, LISTS, &[old, new, old, new]);
+    // What is configured now counts, also for a rollback.
+    host.configure("this is no configuration");
+    host.expect(0, &["rollback"]);
+    assert_eq!(generations(&host), ["000001", "000002", "000003", "000004", "000005"]);
+    host.configure(&grouped(new, &few));
+    host.expect(0, &["rollback", "4"]);
+    assert_eq!(generations(&host), ["000005", "000006"]);
+}
+
+#[test]
+fn a_generation_that_cannot_be_read_stays_and_is_told_and_the_others_are_removed() {
+    let few = format!("{LISTS}[publish]\ngenerations = 1\ndays = 0\n");
+    let Some(host) = Host::new(&[], "") else { return };
+    let (old, new) = ("\"192.0.2.0/26\"", "\"192.0.2.0/25\"");
+    publish(&host, LISTS, &[old, new, old]);
+    fs::write(host.path("state/generations/000001/manifest.json"), "{").unwrap();
+    host.configure(&grouped(new, &few));
+    host.expect(0, &["render"]);
+    assert_eq!(generations(&host), ["000001", "000003", "000004"]);
+    let (status, _) = host.expect(0, &["status"]);
+    assert!(status.contains("old generations could not be removed"), "{status}");
+    assert!(status.contains("000001/manifest.json"), "{status}");
+}
+
+#[test]
+fn a_target_that_cannot_be_read_keeps_no_other_from_being_brought_back() {
+    let installed = |host: &Host, name: &str| host.path(name).display().to_string();
+    let Some(host) = Host::new(&[], "") else { return };
+    let target = |name: &str| {
+        format!("[targets.{name}]\npath = \"{}/\"\n[targets.{name}.list]\n", installed(&host, name))
+    };
+    for folder in ["alpha", "omega"] {
+        fs::create_dir(host.path(folder)).unwrap();
+    }
+    publish(&host, &(target("alpha") + &target("omega")), &["\"192.0.2.0/26\""]);
+    // In the place of the first a folder, which can neither be read nor replaced; the last is lost.
+    fs::remove_file(host.path("alpha/a.txt")).unwrap();
+    fs::create_dir(host.path("alpha/a.txt")).unwrap();
+    fs::remove_file(host.path("omega/a.txt")).unwrap();
+    let (stdout, stderr) = host.expect(7, &["restore"]);
+    assert!(
+        stdout.contains("target alpha: ") && stdout.contains("could not be brought back"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("target omega: ") && stdout.contains("brought back what was"),
+        "{stdout}"
+    );
+    assert!(stderr.contains("target alpha, install") && stderr.contains("a folder"), "{stderr}");
+    assert_eq!(fs::read_to_string(host.path("omega/a.txt")).unwrap(), "192.0.2.0/26\n");
+    fs::remove_dir(host.path("alpha/a.txt")).unwrap();
+    host.expect(0, &["restore"]);
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
+fn the_history_says_what_stayed_behind_and_what_was_overwritten() {
+    let Some(host) = Host::new(&[], "") else { return };
+    let installed = host.path("a.txt");
+    let targets = |reload: &str| {
+        format!(
+            "[targets.lists]\npath = \"{}/\"\n[targets.lists.list]\n\
+             [targets.push]\nisolated = true\nreload = [\"{reload}\"]\n[targets.push.list]\n",
+            host.folder.path().display()
+        )
+    };
+    publish(&host, &targets("/bin/true"), &["\"192.0.2.0/26\""]);
+    fs::write(&installed, "198.51.100.1/32\n").unwrap();
+    publish(&host, &targets("/bin/false"), &["\"192.0.2.0/25\""]);
+    let (text, _) = host.expect(0, &["history"]);
+    assert!(text.contains("target push stayed behind: reload: /bin/false"), "{text}");
+    assert!(text.contains("note: target lists: ") && text.contains("-192.0.2.0/26"), "{text}");
+    let history = host.json(&["history", "--json"]);
+    let newest = &history["generations"][0];
+    assert_eq!(newest["behind"]["push"]["was_visible"], true, "{newest}");
+    assert!(newest["notes"][0].as_str().unwrap().contains("changed by somebody else"), "{newest}");
+}
+
+#[test]
+fn what_has_gone_from_devices_stands_in_a_file_of_its_own_and_the_same_again_is_no_change() {
+    const DEVICES: &str = "[publish]\ngenerations = 1\ndays = 0\n\
+        [targets.palo]\nrules = [\"a\"]\n[targets.palo.panos]\nformat = \"set\"\nfrom = [\"trust\"]\nto = [\"untrust\"]\n\
+        [targets.lists.list]\n";
+    let Some(host) = Host::new(&[], "") else { return };
+    let delta = || fs::read_to_string(host.path("state/current/palo/rules.delta.set")).ok();
+    let both = "\"192.0.2.0/26\", \"198.51.100.0/24\"";
+    publish(&host, DEVICES, &[both]);
+    assert_eq!(delta(), None);
+    publish(&host, DEVICES, &["\"192.0.2.0/26\""]);
+    let gone = delta().unwrap();
+    assert!(gone.contains("198.51.100.0") && gone.contains("delete"), "{gone}");
+    let before = inventory(&host.path("state"));
+    assert_eq!(host.json(&["render", "--json"])["result"], "unchanged");
+    assert_eq!(inventory(&host.path("state")), before);
+    // Others' rules change: its files stay, and the generation from which they start.
+    let others = |config: &str| config.replace("203.0.113.0/24", "203.0.113.0/25");
+    host.configure(&others(&grouped("\"192.0.2.0/26\"", DEVICES)));
+    host.expect(0, &["render"]);
+    assert_eq!(delta(), Some(gone));
+    assert_eq!(generations(&host), ["000001", "000002", "000003"]);
+    assert_eq!(host.json(&["render", "--json"])["result"], "unchanged");
+    // And the next change starts from what is in force.
+    publish(&host, DEVICES, &["\"198.51.100.0/24\""]);
+    let gone = delta().unwrap();
+    assert!(gone.contains("192.0.2.0"), "{gone}");
+}
+
+#[test]
+fn a_running_agent_restores_where_it_is_asked_to() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    let mut agent = host.start(&["run"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !Path::new(&host.path("state/current/outcome.json")).exists()
+        || host.attempt(&["status"]).status.code() != Some(0)
+    {
+        assert!(Instant::now() < deadline, "nothing was published");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let rules = host.rules();
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    let (stdout, _) = host.expect(0, &["restore"]);
+    assert!(
+        stdout.contains("target edge: ") && stdout.contains("brought back what was"),
+        "{stdout}"
+    );
+    assert_eq!(host.rules(), rules);
+    let (stdout, _) = host.expect(0, &["restore"]);
+    assert!(stdout.contains("are as they were published"), "{stdout}");
+    let pid = rustix::process::Pid::from_child(&agent);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    agent.wait().unwrap();
+}
