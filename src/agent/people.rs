@@ -104,7 +104,7 @@ impl Engine {
                 self.delegate(answer, false, move |operator| match operator.restore(overwrite) {
                     Ok(restored) => Answer::Restored(Restoration::of(&restored)),
                     Err(error) => failed(&error),
-                })
+                });
             }
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::message::{Answer, Failure, Request};
-use super::{beside, in_state, wire};
+use super::{beside, in_state, place, wire};
 use crate::config::{AgentSettings, Readers};
 use crate::operate::Kind;
 use crate::os::accounts;
@@ -93,7 +93,8 @@ impl Listener {
         requests: &mpsc::Sender<Asked>,
     ) -> Result<Self, ControlError> {
         let link = in_state(dir);
-        let control = settings.socket.clone().unwrap_or_else(|| link.clone());
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+        let control = place(dir, settings.socket.as_deref(), runtime.as_deref());
         let status = beside(&control);
         let mut listener = Self {
             files: vec![control.clone()],

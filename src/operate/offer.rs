@@ -279,9 +279,18 @@ impl Operator {
 
 /// Whether all that changes is that groups which are there get more addresses.
 fn only_adds_addresses(difference: &Difference) -> bool {
-    let Difference { groups, rules_added, rules_removed, rules_changed, routes_removed, .. } =
-        difference;
-    [rules_added, rules_removed, rules_changed, routes_removed].iter().all(|names| names.is_empty())
+    let Difference {
+        groups,
+        rules_added,
+        rules_removed,
+        rules_changed,
+        routes_removed,
+        security_removed,
+        ..
+    } = difference;
+    [rules_added, rules_removed, rules_changed, routes_removed, security_removed]
+        .iter()
+        .all(|names| names.is_empty())
         && groups.iter().all(|group| {
             group.whole.is_none() && group.space.removed.is_empty() && group.hosts_removed == 0
         })

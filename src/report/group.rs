@@ -112,6 +112,8 @@ mod tests {
                 groups: groups.into_iter().collect(),
                 ..ChangeSummary::default()
             },
+            behind: BTreeMap::new(),
+            notes: Vec::new(),
         }
     }
 

@@ -69,6 +69,8 @@ fn history(groups: &[GroupStatus]) -> History {
             rule_set: Digest::of(b"rules"),
             publications: vec![publication("2025-09-08", 367)],
             summary: ChangeSummary { groups: changes, ..ChangeSummary::default() },
+            behind: BTreeMap::new(),
+            notes: Vec::new(),
         }
     });
     History {
