@@ -294,7 +294,7 @@ fn a_proposal_waits_for_a_person_and_is_followed_over_restarts() {
     let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
     agent.configure(&format!("{RULES}{AT_ONCE}mode = \"propose\"\n{DROP}"));
     agent.expect(0, &["reload"]);
-    let held = |agent: &Agent, known: &str| {
+    let waiting_hold = |agent: &Agent, known: &str| {
         agent.until("the hold", |agent| {
             let review: serde_json::Value =
                 serde_json::from_slice(&agent.ask(&["review", "--json"]).stdout).ok()?;
@@ -303,21 +303,21 @@ fn a_proposal_waits_for_a_person_and_is_followed_over_restarts() {
         })
     };
     drop_edition(&agent, 2, 1);
-    let hold = held(&agent, "");
+    let hold = waiting_hold(&agent, "");
     let status = agent.expect(0, &["status"]);
     assert!(status.contains("mode propose") && status.contains(&hold), "{status}");
     assert!(!list(&agent).contains("192.0.2.70"), "a proposal was applied");
     // Still after a restart; and what was approved comes in by itself.
     agent.kill();
     agent.start();
-    assert_eq!(held(&agent, ""), hold);
+    assert_eq!(waiting_hold(&agent, ""), hold);
     agent.stop();
     agent.expect(0, &["approve", &hold, "--ticket", "CHG-7", "--reason", "looked at"]);
     agent.start();
     agent.until("the approved", |agent| list(agent).contains("192.0.2.70").then_some(()));
     // What was rejected does not.
     drop_edition(&agent, 3, 2);
-    let hold = held(&agent, &hold);
+    let hold = waiting_hold(&agent, &hold);
     agent.stop();
     agent.expect(0, &["reject", &hold, "--reason", "not ours"]);
     agent.start();

@@ -254,14 +254,12 @@ impl Door {
             )));
         }
         let mut documents = Vec::new();
-        if let Request::Render { documents: announced, .. } = &request {
-            for document in announced {
-                let mut bytes = Vec::new();
-                let mut bounded = (&mut *stream).take(document.bytes);
-                match timeout(TIME_TO_CARRY, bounded.read_to_end(&mut bytes)).await {
-                    Ok(Ok(read)) if read as u64 == document.bytes => documents.push(bytes),
-                    _ => return Err(refused("a document did not come whole")),
-                }
+        for document in request.documents() {
+            let mut bytes = Vec::new();
+            let mut bounded = (&mut *stream).take(document.bytes);
+            match timeout(TIME_TO_CARRY, bounded.read_to_end(&mut bytes)).await {
+                Ok(Ok(read)) if read as u64 == document.bytes => documents.push(bytes),
+                _ => return Err(refused("a document did not come whole")),
             }
         }
         Ok((request, documents))
