@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes what capirca and aerleon need to do what tagwall does with benches/five-targets.toml.
 
-    peers.py PUBLICATION FOLDER
+    peers.py PUBLICATION FOLDER [--with-iptables]
 
 FOLDER gets `def/` (networks and services), `pol/` (a policy for each platform, all seven groups, both families, a term for
 each group and family) for both programs, and empty `out-capirca/` and `out-aerleon/`.
@@ -29,7 +29,12 @@ PLATFORMS = {
 }
 
 
-def main(publication, folder):
+# What both programs write one rule an address for: most of their time, where it is asked for.
+IPTABLES = {"iptables": ["iptables OUTPUT DROP", "iptables OUTPUT DROP inet6"]}
+
+
+def main(publication, folder, *options):
+    platforms = {**PLATFORMS, **(IPTABLES if "--with-iptables" in options else {})}
     document = json.loads(pathlib.Path(publication).read_text())
     tags = {tag["name"]: tag["properties"]["addressPrefixes"] for tag in document["values"]}
     folder = pathlib.Path(folder)
@@ -42,7 +47,7 @@ def main(publication, folder):
     (folder / "def/AZURE.net").write_text("\n".join(networks))
     (folder / "def/AZURE.svc").write_text("".join(f"{n} = {p}\n" for n, p in SERVICES.items()))
     for program, missing in [("capirca", {"fortigate"}), ("aerleon", set())]:
-        for platform, targets in PLATFORMS.items():
+        for platform, targets in platforms.items():
             if platform in missing:
                 continue
             for index, target in enumerate(targets):

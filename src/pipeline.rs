@@ -45,13 +45,16 @@ pub enum PlanError {
     Render(#[from] RenderError),
     /// Nothing of a group is believed, so that there are no rules for it.
     #[error(
-        "nothing of {groups} is believed: {why}; [guard] in the configuration sets what is plausible"
+        "nothing of {groups} is believed, so that there are no rules for it: {why}; `tagwall review` shows what is held, \
+         `tagwall approve ID` lets it in, and [guard] in the configuration sets what is plausible"
     )]
     Withheld {
         /// The groups.
         groups: String,
         /// Why they are held.
         why: String,
+        /// What is held, so that somebody can decide about it.
+        holds: Vec<guard::Hold>,
     },
 }
 
@@ -89,8 +92,12 @@ fn withheld(judgement: &Judgement) -> PlanError {
     let groups: Vec<&str> = judgement.withheld.iter().map(Name::as_str).collect();
     let holds = judgement.belief.holds().iter();
     let holds = holds.filter(|hold| judgement.withheld.iter().any(|group| hold.concerns(group)));
-    let why: Vec<String> = holds.map(guard::Hold::why).collect();
-    PlanError::Withheld { groups: groups.join(", "), why: why.join("; ") }
+    let why: Vec<String> = holds.map(|hold| format!("{} (hold {})", hold.why(), hold.id)).collect();
+    PlanError::Withheld {
+        groups: groups.join(", "),
+        why: why.join("; "),
+        holds: judgement.belief.holds().to_vec(),
+    }
 }
 
 /// Selects, builds and renders what is published, without a judgement. `wanted` narrows the targets; empty means all.

@@ -234,6 +234,15 @@ fn the_kernel_decides_who_may_speak() {
     assert!(pause["by"].as_str().unwrap().contains("12345"), "{pause}");
     assert_eq!(pause["reason"], "a member");
     agent.expect(0, &["resume"]);
+    // In a runtime folder everybody reaches the status, whoever may enter the state folder.
+    agent.stop();
+    let runtime = agent.path("run");
+    fs::create_dir(&runtime).unwrap();
+    agent.launch_with(&[("RUNTIME_DIRECTORY", runtime.to_str().unwrap())]);
+    agent.until_status("generation 1", |status| status["generation"] == 1);
+    assert_eq!(fs::read_link(state.join("control.sock")).unwrap(), runtime.join("control.sock"));
+    let mode = |name: &str| fs::metadata(runtime.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("control.sock"), mode("status.sock")), (0o660, 0o666));
     // Where only the group may read, strangers may not even do that.
     agent.configure(&format!("{RULES}[agent]\nsocket-group = \"54321\"\nstatus-for = \"group\"\n"));
     agent.stop();

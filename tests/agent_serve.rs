@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -268,4 +270,74 @@ fn without_a_section_nothing_is_served() {
     let threads = fs::read_dir(format!("/proc/{}/task", agent.process.id())).unwrap();
     let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")));
     assert!(!names.flatten().any(|name| name.starts_with("tagwall-serve")));
+}
+
+/// Opens connections, half a request each, and whole requests, until it is told to stop; gives how many.
+fn flood(address: SocketAddr, stop: &AtomicBool) -> usize {
+    let (mut held, mut count) = (VecDeque::new(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(mut stream) = TcpStream::connect(address) {
+            let half = count % 2 == 0;
+            let request: &[u8] = if half {
+                b"GET / HTTP/1.1\r\nhost"
+            } else {
+                b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            };
+            let _ = stream.write_all(request);
+            held.push_back(stream);
+            count += 1;
+        }
+        if held.len() > 200 {
+            held.pop_front();
+        }
+    }
+    count
+}
+
+#[test]
+fn a_flood_of_its_server_is_not_felt_by_the_agent() {
+    let limits = "[serve.limits]\nconnections = 100\n";
+    let mut agent = Agent::start(&[DEVOPS, LOOPBACK, limits]);
+    let address = agent.address();
+    let stop = AtomicBool::new(false);
+    let count = std::thread::scope(|scope| {
+        let floods: Vec<_> = (0..4).map(|_| scope.spawn(|| flood(address, &stop))).collect();
+        // It answers, takes a new configuration, and publishes; what is served follows once there is room.
+        let said = agent.reload(&[DEVOPS, STORAGE, LOOPBACK, limits]);
+        assert!(said.contains("reloaded"), "{said}");
+        agent.until("the second generation", |status| status["generation"] == 2);
+        agent.reload(&[DEVOPS, LOOPBACK, limits]);
+        agent.until("the third generation", |status| status["generation"] == 3);
+        stop.store(true, Ordering::Relaxed);
+        floods.into_iter().map(|flood| flood.join().unwrap()).sum::<usize>()
+    });
+    assert!(count > 500, "only {count} connections: no flood");
+    agent.list(address, "devops.txt");
+    let (status, log) = agent.terminate();
+    assert!(status.success() && !log.contains("panic"), "{status}\n{log}");
+}
+
+/// How often its threads have been taken from or given up a processor.
+fn switches(pid: u32) -> u64 {
+    let mut switches = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let fields = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        switches += fields.map(|(_, count)| count.trim().parse::<u64>().unwrap()).sum::<u64>();
+    }
+    switches
+}
+
+#[test]
+fn a_server_that_nobody_asks_sleeps() {
+    let agent = Agent::start(&[DEVOPS, LOOPBACK]);
+    agent.list(agent.address(), "devops.txt");
+    // What was begun before (keeping what was fetched, the runtime's threads) comes to its end first.
+    let quiet = (0..20).any(|_| {
+        let before = switches(agent.process.id());
+        sleep(Duration::from_secs(3));
+        // In three seconds a thread that polls ten times a second would be seen.
+        switches(agent.process.id()) - before < 15
+    });
+    assert!(quiet, "its threads do not sleep\n{}", agent.log());
 }

@@ -1,6 +1,6 @@
 //! The loop: what happens is gathered, given to the worker, and told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::feeds::{Looked, Outcome, Tended};
+use super::feeds::{Looked, Tended};
 use super::gather::{Cause, Gathering};
 use super::jobs::{self, Followed, Loaded, NotWorked, Order, Worked};
 use super::life::Options;
@@ -27,15 +27,14 @@ use super::worker::Worker;
 use super::{AgentError, clock, tell};
 use crate::config::{Config, Name};
 use crate::control::{Asked, Listener};
-use crate::feed::{Found, Watching};
+use crate::feed::Found;
 use crate::intent::Intent;
 use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
-use crate::report::{AgentStatus, FoundStatus, ReportError, Status};
-use crate::snapshot::{Cloud, Publication, Seen};
-use crate::state::{Edition, Standing};
+use crate::report::{ReportError, Status};
+use crate::snapshot::{Cloud, Seen};
 
 /// Events of feeds that may wait for the loop.
 const LOOKS: usize = 16;
@@ -45,7 +44,7 @@ const REQUESTS: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// A job that takes longer has got stuck: systemd is given no more signs of life. Every command has a time limit of its own.
-const LONGEST_JOB: Duration = Duration::from_secs(900);
+pub(super) const LONGEST_JOB: Duration = Duration::from_secs(900);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,21 +96,21 @@ pub(super) struct Engine {
     pub(super) naming: Naming,
     /// Open while the agent lives.
     _listener: Listener,
-    since: Timestamp,
-    config_loaded: Timestamp,
+    pub(super) since: Timestamp,
+    pub(super) config_loaded: Timestamp,
     pub(super) config_refused: Option<String>,
 
     pub(super) feeds: BTreeMap<Name, Tended>,
     looks: mpsc::Receiver<Looked>,
-    looked: mpsc::Sender<Looked>,
+    pub(super) looked: mpsc::Sender<Looked>,
     requests: mpsc::Receiver<Asked>,
     pub(super) jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
     /// Since when jobs are under way without a pause.
-    busy_since: Option<Instant>,
+    pub(super) busy_since: Option<Instant>,
 
-    found: BTreeMap<Cloud, Found>,
-    gathering: Gathering,
-    working: bool,
+    pub(super) found: BTreeMap<Cloud, Found>,
+    pub(super) gathering: Gathering,
+    pub(super) working: bool,
     pub(super) fetching: Vec<Fetching>,
     /// When the kernel is compared next.
     check_due: Option<Instant>,
@@ -121,12 +120,12 @@ pub(super) struct Engine {
     pub(super) retry: Option<Instant>,
     failures: u32,
 
-    standing: Status,
-    failed: Option<String>,
+    pub(super) standing: Status,
+    pub(super) failed: Option<String>,
     pub(super) waiting: Option<String>,
-    ready: bool,
-    said: String,
-    notifying: Notifying,
+    pub(super) ready: bool,
+    pub(super) said: String,
+    pub(super) notifying: Notifying,
 }
 
 impl Engine {
@@ -196,31 +195,6 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Starts the tasks of all feeds anew; `known` are the clouds of which there is a publication.
-    fn tend_feeds(&mut self, known: &BTreeSet<Cloud>, seen: &BTreeMap<(String, Cloud), Seen>) {
-        let mut before = std::mem::take(&mut self.feeds);
-        for (name, feed) in &self.config.feeds {
-            let cloud = feed.get_ref().cloud.unwrap_or_else(|| self.config.default_cloud());
-            let nothing_known = !known.contains(&cloud);
-            let seen = seen.get(&(name.as_str().to_owned(), cloud)).cloned();
-            match Tended::start(name, &self.config, seen, nothing_known, &self.looked) {
-                Ok(mut tended) => {
-                    // What is known of a feed outlives a reload.
-                    if let Some(old) = before.remove(name)
-                        && old.status.kind == tended.status.kind
-                        && old.status.cloud == tended.status.cloud
-                    {
-                        tended.status = old.status;
-                    }
-                    self.feeds.insert(name.clone(), tended);
-                }
-                Err(error) => {
-                    warn!(feed = %name, error = %tell::chain(&error), "feed cannot be used");
-                }
-            }
-        }
-    }
-
     /// Turns until a signal ends it.
     pub(super) async fn turn(&mut self, signals: &mut Signals) -> Ending {
         let mut beat = self.supervisor.beat().map(|every| {
@@ -265,7 +239,7 @@ impl Engine {
     }
 
     /// When the loop must turn although nothing happens.
-    fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         let gathered = self.gathering.due().filter(|_| !self.working);
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
@@ -356,74 +330,6 @@ impl Engine {
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
         Ok(())
-    }
-
-    fn on_look(&mut self, looked: Looked) {
-        let Looked { feed, outcome, next, failures, took } = looked;
-        let Some(tended) = self.feeds.get_mut(&feed) else { return };
-        let status = &mut tended.status;
-        if let Outcome::Watching(watching) = outcome {
-            status.notes = match &watching {
-                Watching::Kernel => Vec::new(),
-                Watching::Polling { reason } => {
-                    info!(%feed, %reason, "the folder is polled");
-                    vec![format!("the folder is polled: {reason}")]
-                }
-            };
-            return;
-        }
-        let now = clock::now();
-        status.looked = Some(now);
-        status.next = Some(next);
-        status.failures = failures;
-        let cloud = status.cloud;
-        let error = if let Outcome::Failed(error) = &outcome { Some(error) } else { None };
-        self.notifying.looked(&feed, error, failures);
-        match outcome {
-            Outcome::Unchanged(seen) => {
-                status.answered = Some(now);
-                status.error = None;
-                info!(%feed, %cloud, took = ?took, "unchanged");
-                let name = feed.clone();
-                let confirm = move |operator: &mut Operator| Done::Confirmed {
-                    held: jobs::confirm(operator, &name, cloud, seen.as_ref()),
-                };
-                if self.give(confirm).is_err() {
-                    warn!(%feed, "the worker is overloaded or gone");
-                }
-            }
-            Outcome::Found(found) => {
-                let publication = &found.publication;
-                tell::fetched(&feed, publication, took);
-                status.answered = Some(now);
-                status.error = None;
-                status.found = Some(FoundStatus {
-                    source: publication.source.clone(),
-                    date: publication.date.map(|date| date.to_string()),
-                    change_number: publication.snapshot.change_number(),
-                    digest: publication.digest(),
-                    at: now,
-                });
-                // Two feeds of one cloud: the newer one counts, and is judged against what is in use.
-                let newer = self
-                    .found
-                    .get(&cloud)
-                    .is_none_or(|other| is_newer(publication, &other.publication));
-                if newer {
-                    self.found.insert(cloud, *found);
-                }
-                self.gather(Cause::Publication);
-            }
-            Outcome::Failed(error) => {
-                let text = tell::chain(&error);
-                warn!(%feed, %cloud, error = %text, failures, next = %next, "failed to fetch");
-                status.error = Some(text);
-            }
-            Outcome::Watching(_) => {}
-        }
-        for fetching in &mut self.fetching {
-            fetching.looked(&feed);
-        }
     }
 
     fn on_finished(&mut self, finished: Finished) {
@@ -520,94 +426,6 @@ impl Engine {
             self.gather(Cause::Publication);
         }
     }
-
-    /// Asks feeds to look now: one, or all.
-    pub(super) fn hurry(&self, only: Option<&Name>) {
-        for (_, tended) in
-            self.feeds.iter().filter(|(name, _)| only.is_none_or(|only| only == *name))
-        {
-            tended.hurry();
-        }
-    }
-
-    /// Whether something is still to be judged, or to be served.
-    pub(super) fn is_at_work(&self) -> bool {
-        self.working || !self.gathering.is_empty() || self.serving.is_behind()
-    }
-
-    /// The whole status.
-    pub(super) fn status(&self, base: Status) -> Status {
-        let now = clock::now();
-        let gate = self.config.agent.calendar.gate(now);
-        let status = Status {
-            at: now,
-            agent: Some(AgentStatus {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                since: self.since,
-                config: self.options.config.display().to_string(),
-                config_loaded: self.config_loaded,
-                config_refused: self.config_refused.clone(),
-                mode: self.config.agent.mode,
-                closed_until: gate.closed.is_some().then_some(gate.until).flatten(),
-                closed: gate.closed,
-                waiting: self.waiting.clone(),
-                failed: self.failed.clone(),
-                next: self.due().map(clock::at),
-            }),
-            feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
-            names: self.naming.status(),
-            serve: self.serving.status(),
-            ..base
-        };
-        self.notifying.complete(&self.config, status)
-    }
-
-    /// The status of the state folder after the last job.
-    pub(super) fn standing(&self) -> Status {
-        self.standing.clone()
-    }
-
-    /// Tells systemd when the agent is ready, and in words what it is at.
-    fn tell_supervisor(&mut self) {
-        let words = tell::summary(&self.standing, self.failed.as_deref(), self.waiting.as_deref());
-        if !self.ready && self.knows_where_it_stands() {
-            self.ready = true;
-            info!(status = %words, "ready");
-            self.supervisor.ready(&words);
-            self.said = words;
-        } else if self.said != words {
-            self.supervisor.status(&words);
-            self.said = words;
-        }
-    }
-
-    /// Tells people what is wrong, once that is known.
-    fn tell_people(&mut self) {
-        if self.knows_where_it_stands() {
-            let status = self.status(self.standing());
-            self.notifying.say(&self.config, &status);
-        } else {
-            self.notifying.wait();
-        }
-    }
-
-    /// Whether the rules are in force, or it is known why they are not.
-    fn knows_where_it_stands(&self) -> bool {
-        let looked = self.feeds.values().all(|tended| tended.status.looked.is_some());
-        !self.is_at_work() && (self.standing.generation.is_some() || looked)
-    }
-
-    fn give_sign_of_life(&self) {
-        if self.busy_since.is_none_or(|since| since.elapsed() < LONGEST_JOB) {
-            self.supervisor.alive();
-        }
-    }
-}
-
-/// Whether a publication does not have to stand back behind another of its cloud.
-fn is_newer(one: &Publication, other: &Publication) -> bool {
-    Edition::of(one).against(&Edition::of(other)) != Standing::Older
 }
 
 async fn until(due: Option<Instant>) {

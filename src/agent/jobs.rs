@@ -258,7 +258,8 @@ pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
     let generation = number.map(|number| store.read(number)).transpose()?;
     let drift = BTreeMap::new();
     let memory = operator.memory();
-    Ok(Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now()))
+    let status = Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
+    Ok(status.believing(operator.belief()))
 }
 
 /// The same with the kernel and the installed files read.

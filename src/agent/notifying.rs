@@ -320,3 +320,63 @@ fn warn_of_discovery(config: &Config) {
         warn!(%cloud, feeds = feeds.join(", "), "{}", DISCOVERY_ONLY);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(id: &str, due: Option<Timestamp>) -> HoldStatus {
+        HoldStatus {
+            id: id.to_owned(),
+            cloud: Cloud::Public,
+            kind: "removal".to_owned(),
+            groups: vec!["storage".parse().unwrap()],
+            addresses: "4096".to_owned(),
+            why: "more than a tenth goes".to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            due,
+            critical: false,
+        }
+    }
+
+    #[test]
+    fn what_happened_follows_from_two_looks_at_the_state() {
+        let now: Timestamp = "2025-09-08T12:00:00Z".parse().unwrap();
+        let holds = ["approved", "rejected", "lapsed", "goes-on"].map(|id| hold(id, None));
+        let mut before = Facts { generation: Some((3, Some("x".to_owned()))), ..Facts::default() };
+        before.holds.extend(holds);
+        before.holds.push(hold("due", Some(now)));
+        let decided =
+            |id: &str, words: &str| Decided { hold: id.to_owned(), words: words.to_owned() };
+        let after = Facts {
+            generation: Some((4, Some("publication: 1 group change".to_owned()))),
+            holds: vec![hold("goes-on", None), hold("new", None)],
+            decisions: vec![
+                decided("approved", "approved by ann, CHG-7"),
+                decided("rejected", "rejected by ann"),
+            ],
+            ..Facts::default()
+        };
+        let told: Vec<_> = happened(&before, &after, now)
+            .into_iter()
+            .map(|event| (event.kind, event.subject, event.summary))
+            .collect();
+        let subjects: Vec<_> =
+            told.iter().map(|(kind, subject, _)| (*kind, subject.as_str())).collect();
+        assert_eq!(
+            subjects,
+            [
+                (EventKind::Published, "generation 4"),
+                (EventKind::Released, "hold approved"),
+                (EventKind::Released, "hold rejected"),
+                (EventKind::Released, "hold due"),
+            ]
+        );
+        assert!(
+            told[1].2.starts_with("approved by ann, CHG-7: removal of 4,096 addresses"),
+            "{told:?}"
+        );
+        assert!(told[3].2.starts_with("released by itself"), "{told:?}");
+        assert_eq!(happened(&after, &after, now), []);
+    }
+}

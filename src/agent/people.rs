@@ -13,9 +13,10 @@ use super::{clock, tell};
 use crate::config::Name;
 use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Restoration, Said};
 use crate::feed;
+use crate::guard;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
 use crate::publish::Retention;
-use crate::report::History;
+use crate::report::{History, Review};
 use crate::snapshot::{Cloud, Seen};
 
 /// A person who waits for feeds to have looked, and for what comes of it.
@@ -62,7 +63,6 @@ impl Engine {
                         feeds: now.feeds,
                         names: now.names,
                         serve: now.serve,
-                        holds: now.holds,
                         receivers: now.receivers,
                         ..base
                     })),
@@ -104,13 +104,42 @@ impl Engine {
                 self.delegate(answer, false, move |operator| match operator.restore(overwrite) {
                     Ok(restored) => Answer::Restored(Restoration::of(&restored)),
                     Err(error) => failed(&error),
-                })
+                });
             }
             Request::Pause { reason } => self.delegate(answer, false, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),
             Request::Resume => self.delegate(answer, true, move |operator| {
                 said(operator.resume(&by, clock::now()), |resumed| resumed.text())
+            }),
+            Request::Review => self
+                .delegate(answer, false, |operator| Answer::Review(Review::of(operator.belief()))),
+            Request::Decide { hold, verdict, ticket, reason } => {
+                let config = Arc::clone(&self.config);
+                self.delegate(answer, true, move |operator| {
+                    let order = guard::Order { hold, verdict, who: by, ticket, reason };
+                    match operator.decide(&order, &config.guard, clock::now()) {
+                        Ok(decision) => Answer::Decided(Box::new(decision)),
+                        Err(error) => failed(&error),
+                    }
+                });
+            }
+            Request::Rebaseline { cloud, reason } => {
+                self.delegate(answer, false, move |operator| {
+                    match operator.rebaseline(cloud, &reason, &by, clock::now()) {
+                        Ok(begun) => Answer::Said(Said { text: operate::begun_anew(&begun) }),
+                        Err(error) => failed(&error),
+                    }
+                });
+                // Feeds must bring anew what they brought before.
+                self.reload(None);
+            }
+            Request::Adopt { .. } => self.delegate(answer, true, move |operator| {
+                let belief = documents.first().map(Vec::as_slice).unwrap_or_default();
+                match operator.adopt(belief, &by, clock::now()) {
+                    Ok(()) => Answer::Said(Said { text: operate::adopted(operator.belief()) }),
+                    Err(error) => failed(&error),
+                }
             }),
         }
     }

@@ -105,7 +105,7 @@ impl Serving {
                 match Fetches::load(&self.state_dir) {
                     Ok(kept) => server.restore(kept),
                     Err(error) => {
-                        warn!(error = %tell::chain(&error), "what clients fetched is forgotten")
+                        warn!(error = %tell::chain(&error), "what clients fetched is forgotten");
                     }
                 }
                 self.kept = server.clients();

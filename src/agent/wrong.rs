@@ -1,5 +1,7 @@
 //! What is wrong right now, for the people who are told. Pure: all that it needs is handed in.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::notifying::{View, dated};
@@ -12,6 +14,9 @@ use crate::snapshot::Cloud;
 
 /// So long before a credential ends one is told.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// So long a name is not answered before one is told.
+const UNANSWERED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Everything that is wrong, in a fixed order.
 pub(super) fn all(view: &View<'_>) -> Vec<Event> {
@@ -35,6 +40,7 @@ pub(super) fn all(view: &View<'_>) -> Vec<Event> {
             push(&mut events, EventKind::Stale, format!("cloud {cloud}"), &text);
         }
     }
+    names(view, &mut events);
     expiring(view, &mut events);
     events
 }
@@ -144,6 +150,43 @@ fn stale(view: &View<'_>, cloud: Cloud) -> Option<String> {
     })
 }
 
+/// Hostnames that nobody answers, and answers that no one should give.
+fn names(view: &View<'_>, events: &mut Vec<Event>) {
+    for name in &view.status.names {
+        let subject = |what: &str| format!("name {}{what}", name.name);
+        let silent = view.now.duration_since(name.answered.unwrap_or(view.since));
+        if name.failures > 0 && silent >= UNANSWERED {
+            let last = name.answered.map_or_else(
+                || "never answered yet".to_owned(),
+                |at| format!("last answered at {at}"),
+            );
+            let reasons: BTreeSet<&str> = name.troubles.values().map(String::as_str).collect();
+            let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
+            let text = format!("{last}, what is known of it stays: {reasons}");
+            push(events, EventKind::Failed, subject(""), &text);
+        }
+        if !name.refused.is_empty() {
+            let refused: Vec<String> = name
+                .refused
+                .iter()
+                .map(|(address, reason)| format!("{address} ({reason})"))
+                .collect();
+            let text = format!("answered with what is refused: {}", refused.join(", "));
+            push(events, EventKind::Failed, subject(": refused"), &text);
+        }
+        if let Some(outside) = &name.outside {
+            let addresses: Vec<String> =
+                outside.addresses.iter().map(ToString::to_string).collect();
+            let text = format!(
+                "answered with addresses outside of {}, which should hold them: news, or an attack; they are let through: {}",
+                outside.tag,
+                addresses.join(" ")
+            );
+            push(events, EventKind::Failed, subject(": outside"), &text);
+        }
+    }
+}
+
 /// Credentials and certificates that end soon, have ended, or cannot be read.
 fn expiring(view: &View<'_>, events: &mut Vec<Event>) {
     for (name, endings) in &view.facts.endings {
@@ -179,4 +222,162 @@ fn ends_soon(at: Timestamp, now: Timestamp) -> bool {
 fn ends(at: Timestamp, now: Timestamp) -> String {
     let verb = if at > now { "ends" } else { "ended" };
     format!("{verb} at {at}, {}: renew it", relative(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use super::super::notifying::Facts;
+    use super::*;
+    use crate::config::Config;
+    use crate::report::Status;
+    use crate::state::Memory;
+
+    const CONFIG: &str = "cloud = \"public\"\n[groups.storage]\ntags = [\"Storage\"]\n[feeds.api.discovery]\n\
+         subscription = \"00000000-0000-0000-0000-000000000000\"\nlocation = \"westeurope\"\n[feeds.api.discovery.managed-identity]\n";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    struct Case {
+        config: Config,
+        status: Status,
+        facts: Facts,
+        hopeless: BTreeSet<Name>,
+        known: Vec<Event>,
+    }
+
+    impl Case {
+        /// A host whose feed answered well an hour ago.
+        fn new(config: &str) -> Self {
+            let config = Config::parse(Path::new("test.toml"), config.to_owned()).unwrap();
+            let (memory, drift) = (Memory::default(), BTreeMap::new());
+            let now = at("2025-09-08T12:00:00Z");
+            let mut status = Status::of(Path::new("state"), None, None, &memory, &drift, now);
+            status.feeds = config
+                .feeds
+                .keys()
+                .map(|name| FeedStatus {
+                    name: name.clone(),
+                    kind: "discovery".to_owned(),
+                    cloud: Cloud::Public,
+                    looked: Some(at("2025-09-08T11:00:00Z")),
+                    answered: Some(at("2025-09-08T11:00:00Z")),
+                    found: None,
+                    error: None,
+                    failures: 0,
+                    next: None,
+                    notes: Vec::new(),
+                })
+                .collect();
+            let facts = Facts::default();
+            Self { config, status, facts, hopeless: BTreeSet::new(), known: Vec::new() }
+        }
+
+        fn view(&self) -> View<'_> {
+            View {
+                config: &self.config,
+                status: &self.status,
+                facts: &self.facts,
+                drifted: &[],
+                hopeless: &self.hopeless,
+                known: &self.known,
+                since: at("2025-09-08T10:00:00Z"),
+                now: self.status.at,
+            }
+        }
+
+        fn told(&self) -> Vec<(EventKind, String)> {
+            all(&self.view()).into_iter().map(|event| (event.kind, event.subject)).collect()
+        }
+
+        fn failing(&mut self, answered: Option<&str>) {
+            let feed = &mut self.status.feeds[0];
+            feed.error = Some("no answer".to_owned());
+            feed.answered = answered.map(at);
+        }
+    }
+
+    fn failed(subject: &str) -> Vec<(EventKind, String)> {
+        vec![(EventKind::Failed, subject.to_owned())]
+    }
+
+    #[test]
+    fn a_feed_is_out_of_reach_after_a_day_or_at_once_when_nobody_can_wait_for_it() {
+        let mut case = Case::new(CONFIG);
+        assert_eq!(case.told(), []);
+        case.failing(Some("2025-09-07T12:00:01Z"));
+        assert_eq!(case.told(), [], "a day is not over");
+        case.failing(Some("2025-09-07T12:00:00Z"));
+        assert_eq!(case.told(), failed("feed api"));
+        // In another life it has not answered, but the archive knows when it did.
+        case.failing(None);
+        assert_eq!(case.told(), []);
+        case.facts.confirmed.insert("api".to_owned(), at("2025-09-01T00:00:00Z"));
+        assert_eq!(case.told(), failed("feed api"));
+        case.failing(Some("2025-09-08T11:00:00Z"));
+        case.hopeless.insert("api".parse().unwrap());
+        assert_eq!(case.told(), failed("feed api"));
+    }
+
+    #[test]
+    fn what_an_earlier_life_told_of_a_feed_lasts_until_it_has_answered() {
+        let mut case = Case::new(CONFIG);
+        case.known = vec![Event::new(EventKind::Failed, "feed api", "no answer")];
+        case.status.feeds[0].looked = None;
+        case.status.feeds[0].answered = None;
+        assert_eq!(case.told(), failed("feed api"), "it was not looked at yet");
+        case.status.feeds[0].looked = Some(at("2025-09-08T11:59:00Z"));
+        case.failing(None);
+        assert_eq!(case.told(), failed("feed api"), "it fails still");
+        case.status.feeds[0].error = None;
+        case.status.feeds[0].answered = Some(at("2025-09-08T11:59:30Z"));
+        assert_eq!(case.told(), []);
+        case.failing(Some("2025-09-08T11:59:30Z"));
+        assert_eq!(case.told(), [], "another failure has its own time");
+    }
+
+    #[test]
+    fn an_old_publication_is_told_whatever_is_known_of_its_age() {
+        let mut case = Case::new(CONFIG);
+        case.facts.newest.insert(Cloud::Public, at("2025-08-04T12:00:01Z"));
+        assert_eq!(case.told(), []);
+        case.facts.newest.insert(Cloud::Public, at("2025-08-04T12:00:00Z"));
+        assert_eq!(case.told(), [(EventKind::Stale, "cloud public".to_owned())]);
+        let notes = notes(&case.view(), &case.status.feeds[0]);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("2025-08-04") && notes[1] == DISCOVERY_ONLY, "{notes:?}");
+    }
+
+    #[test]
+    fn discovery_is_no_only_feed_beside_another_of_its_cloud() {
+        let more = |cloud: &str| {
+            Case::new(&format!(
+                "{CONFIG}[feeds.page]\ncloud = \"{cloud}\"\n[feeds.page.download]\n"
+            ))
+        };
+        assert_eq!(more("public").config.discovery_only().len(), 0);
+        assert_eq!(more("china").config.discovery_only().len(), 1);
+    }
+
+    #[test]
+    fn a_credential_is_told_thirty_days_before_it_ends() {
+        let mut case = Case::new(CONFIG);
+        let mut ends = |time: &str| {
+            let ending = Ending { what: "client secret".to_owned(), at: at(time) };
+            case.facts.endings.insert("api".parse().unwrap(), Ok(vec![ending]));
+            all(&case.view()).pop().map(|event| (event.kind, event.summary))
+        };
+        assert_eq!(ends("2025-10-08T12:00:01Z"), None);
+        let (kind, text) = ends("2025-10-08T12:00:00Z").unwrap();
+        assert_eq!(kind, EventKind::Expiring);
+        assert!(text.starts_with("ends at 2025-10-08"), "{text}");
+        let (_, text) = ends("2025-09-08T11:00:00Z").unwrap();
+        assert!(text.starts_with("ended at"), "{text}");
+        case.facts.endings.insert("api".parse().unwrap(), Err("it cannot be read".to_owned()));
+        assert_eq!(case.told(), failed("feed api: certificate"));
+    }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::belief::BeliefArgs;
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::control::FetchArgs;
@@ -17,7 +18,7 @@ use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
 use super::resolve::ResolveArgs;
 use super::restore::RestoreArgs;
-use super::review::{DecideArgs, ReviewArgs};
+use super::review::{DecideArgs, RebaselineArgs, ReviewArgs};
 use super::run::RunArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
@@ -83,7 +84,7 @@ Examples:
   tagwall status --verify                         what is in force, and does the kernel have it?
 
 Exit codes: 0 done or same, 1 differs, 2 command line, 3 configuration, 4 publication refused,
-5 limit exceeded, 6 system, 7 firewall failed, 8 state folder in use. docs/exit-codes.md says more.";
+5 limit exceeded, 6 system, 7 firewall failed, 8 state folder in use, 9 held. docs/exit-codes.md says more.";
 
 /// A subcommand.
 #[derive(Debug, Subcommand)]
@@ -124,6 +125,10 @@ pub enum Command {
     Approve(DecideArgs),
     /// Leave out what is held for as long as it is published in this form
     Reject(DecideArgs),
+    /// Forget what is known and believed: the next publication is judged as the first one
+    Rebaseline(RebaselineArgs),
+    /// Show what is believed, or carry it to the other firewall of a pair
+    Belief(BeliefArgs),
     /// Judge past publications one after another: what would have been applied, held and why
     Replay(ReplayArgs),
     /// Compare two publications by tag
@@ -207,4 +212,4 @@ Examples:
 
 Exit codes: 0 done (with --exit-code: same), 1 differs (with --exit-code), 2 command line,
 3 configuration, 4 publication refused, 5 limit exceeded, 6 system, 7 firewall failed,
-8 state folder in use.";
+8 state folder in use, 9 something is held.";

@@ -26,11 +26,13 @@ pub enum Exit {
     Firewall = 7,
     /// Another process works on the state folder.
     Locked = 8,
+    /// Something is held: what is plausible is in force, and the rest waits for somebody to decide.
+    Held = 9,
 }
 
 impl Exit {
     /// Every code with its meaning, for `--help` and the manual.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Ok, "done; with --exit-code: nothing would change"),
         (Self::Differs, "with --exit-code, and for diff: something differs"),
         (Self::Usage, "the command line is wrong"),
@@ -40,6 +42,7 @@ impl Exit {
         (Self::System, "a file cannot be read or written"),
         (Self::Firewall, "a firewall refused or failed; the generation before is in force"),
         (Self::Locked, "another process works on the state folder"),
+        (Self::Held, "something is held and waits for a decision: `tagwall review`"),
     ];
 }
 
@@ -53,6 +56,7 @@ impl From<Kind> for Exit {
             Kind::System => Self::System,
             Kind::Firewall => Self::Firewall,
             Kind::Locked => Self::Locked,
+            Kind::Held => Self::Held,
         }
     }
 }

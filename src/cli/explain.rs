@@ -13,10 +13,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::printer::Printer;
-use super::{Cli, Exit, UsageError, feeds, review};
+use super::{Cli, Exit, UsageError, feeds};
 use crate::config::{Config, Name, Server, nearest};
 use crate::names::Book;
 use crate::os::printable::printable;
+use crate::report;
 use crate::ruleset::AllowRule;
 
 /// Options of `explain`.
@@ -91,7 +92,8 @@ pub(super) fn run(cli: &Cli, args: &ExplainArgs, printer: &Printer) -> anyhow::R
         }
         Ok(Server::Host(host)) => {
             let config = Config::load(&cli.config)?;
-            let answer = host::explain(&config, &host, &book(cli)?, &review::belief(cli)?);
+            let answer =
+                host::explain(&config, &host, &book(cli)?, &report::belief(&cli.state_dir)?);
             print(args, printer, "host", &answer, host::Answer::text)
         }
         Err(reason) => Err(UsageError(format!(

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is diagnostics; a closed pipe is quiet; `NO_COLOR` is honoured.
 
 mod args;
+mod belief;
 mod change;
 mod check;
 mod completions;
@@ -14,6 +15,7 @@ mod feeds;
 mod generator;
 mod init;
 mod man;
+mod plot;
 mod printer;
 mod publish;
 mod render;
@@ -73,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::Review(args) => review::review(&cli, args, &printer),
         Command::Approve(args) => review::decide(&cli, args, Verdict::Approve, &printer),
         Command::Reject(args) => review::decide(&cli, args, Verdict::Reject, &printer),
+        Command::Rebaseline(args) => review::rebaseline(&cli, args, &printer),
+        Command::Belief(args) => belief::run(&cli, args, &printer),
         Command::Resolve(args) => resolve::run(&cli, args, &printer),
         Command::Replay(args) => replay::run(&cli, args, &printer),
         Command::Restore(args) => restore::run(&cli, args, &printer),

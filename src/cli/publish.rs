@@ -15,6 +15,7 @@ use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
 use crate::publish::Retention;
 use crate::render::Templates;
+use crate::report::HoldStatus;
 
 /// Options of `pause`.
 #[derive(Debug, Args)]
@@ -50,6 +51,9 @@ struct Report<'r> {
     result: &'r str,
     generation: Option<u64>,
     pinned: bool,
+    /// What is held and waits for somebody to decide.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    holds: &'r [HoldStatus],
 }
 
 /// Publishes in the state folder: files and, where configured, this host's kernel. A running agent does it in our place.
@@ -70,7 +74,12 @@ pub(super) fn publish(
     };
     let changed = [PUBLISHED, PUBLISHED_PARTLY].contains(&operation.result.as_str());
     report(&operation, args.json, printer)?;
-    Ok(if args.exit_code && changed { Exit::Differs } else { Exit::Ok })
+    Ok(match () {
+        // Not all that was published is in force: whoever waits for it must know, whatever else changed.
+        () if !operation.holds.is_empty() => Exit::Held,
+        () if args.exit_code && changed => Exit::Differs,
+        () => Exit::Ok,
+    })
 }
 
 /// Gives the documents to the agent.
@@ -165,12 +174,16 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
     for warning in &operation.warnings {
         printer.warning(warning);
     }
+    for hold in &operation.holds {
+        printer.warning(&format!("held, see `tagwall review {}`: {}", hold.id, hold.summary()));
+    }
     if json {
         let report = Report {
             format: "tagwall-publish/1",
             result: &operation.result,
             generation: operation.generation,
             pinned: operation.pinned,
+            holds: &operation.holds,
         };
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
         return Ok(());
@@ -195,13 +208,13 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
 }
 
 /// The time to the second: finer says nothing to a reader.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// Opens the state folder, and says what was mended.
-fn open(cli: &Cli, purpose: &str, printer: &Printer) -> anyhow::Result<Operator> {
+pub(super) fn open(cli: &Cli, purpose: &str, printer: &Printer) -> anyhow::Result<Operator> {
     let operator = Operator::open(&cli.state_dir, purpose)?;
     if let Some(mended) = operator.mended() {
         printer.warning(&format!("an earlier run was interrupted: {mended}"));

@@ -15,6 +15,7 @@ use crate::feed;
 use crate::names::Book;
 use crate::os::files::{self, Replacement};
 use crate::os::printable::printable;
+use crate::os::two;
 use crate::pipeline::{self, Plan};
 use crate::render::{Artifact, Templates};
 use crate::ruleset::{self, RuleSet};
@@ -198,19 +199,20 @@ impl Change<'_> {
 
 /// Compares each artifact with what lies in the folder; without the folder, everything is new.
 fn changes<'p>(plan: &'p Plan, out: &Path) -> anyhow::Result<Vec<Change<'p>>> {
-    plan.artifacts
-        .iter()
-        .map(|artifact| {
-            let path = out.join(artifact.target.as_str()).join(&artifact.file);
-            let (kind, old) = match files::holds(&path, &artifact.bytes) {
-                Ok(true) => (Kind::Unchanged, None),
-                Ok(false) => (Kind::Changed, Some(files::read_bounded(&path, MAX_OLD_BYTES)?)),
-                Err(error) if error.is_not_found() => (Kind::New, None),
-                Err(error) => return Err(error.into()),
-            };
-            Ok(Change { artifact, path, kind, old })
-        })
-        .collect()
+    let compare = |artifact: &'p Artifact| {
+        let path = out.join(artifact.target.as_str()).join(&artifact.file);
+        let (kind, old) = match files::holds(&path, &artifact.bytes) {
+            Ok(true) => (Kind::Unchanged, None),
+            Ok(false) => (Kind::Changed, Some(files::read_bounded(&path, MAX_OLD_BYTES)?)),
+            Err(error) if error.is_not_found() => (Kind::New, None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Change { artifact, path, kind, old })
+    };
+    if plan.artifacts.len() < two::MANY {
+        return plan.artifacts.iter().map(compare).collect();
+    }
+    two::map(&plan.artifacts, compare).into_iter().collect()
 }
 
 fn write(changes: &[Change<'_>]) -> anyhow::Result<()> {

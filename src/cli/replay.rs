@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use anstyle::Style;
 use clap::Args;
 
-use super::printer::Printer;
+use super::plot::Plot;
+use super::printer::{ADDED, Printer, REMOVED, WARNING, grouped};
 use super::{Cli, Exit, UsageError};
 use crate::config::Config;
 use crate::feed;
-use crate::operate::{Replay, Replayed};
-use crate::os::printable::printable_path;
+use crate::operate::{Outcome, Replay, Replayed};
+use crate::os::files;
+use crate::os::printable::{printable, printable_path};
 use crate::snapshot::date_in_name;
 
 /// Options of `replay`.
@@ -52,9 +55,69 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
         if args.json {
             printer.out(&(serde_json::to_string(&step)? + "\n"))?;
         }
+        if !args.json {
+            printer.out(&line(&step))?;
+        }
         steps.push(step);
     }
+    let plot = Plot::of(&steps);
+    if !args.json {
+        printer.out(&summary(&steps))?;
+        if let Some(plot) = &plot {
+            printer.out(&plot.text())?;
+        }
+    }
+    if let (Some(path), Some(plot)) = (&args.svg, &plot) {
+        files::replace(path, plot.svg().as_bytes())?;
+    }
     Ok(Exit::Ok)
+}
+
+/// What became of one publication, and what of it is held and why.
+fn line(step: &Replayed) -> String {
+    let style = match step.outcome {
+        Outcome::Applied => ADDED,
+        Outcome::PartlyHeld => WARNING,
+        Outcome::Refused => REMOVED,
+        Outcome::Unchanged => Style::new(),
+    };
+    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let mut text = format!(
+        "{:<10}  {:<10}  {:>5}  {:<8}  {style}{:<11}{style:#}  {}\n",
+        or_nothing(step.date.map(|date| date.to_string())),
+        or_nothing(step.cloud.map(|cloud| cloud.to_string())),
+        or_nothing(step.change_number.map(|number| number.to_string())),
+        or_nothing(step.digest.map(|digest| digest.short())),
+        step.outcome.name(),
+        printable(&step.file, 120)
+    );
+    if step.held.is_empty()
+        && let Some(reason) = &step.reason
+    {
+        text.push_str(&format!("            {reason}\n"));
+    }
+    for held in &step.held {
+        text.push_str(&format!(
+            "            {WARNING}held{WARNING:#} {} of {}: {} addresses, {:.0} % of it: {}\n",
+            held.kind.name(),
+            held.group,
+            grouped(held.addresses),
+            held.share * 100.0,
+            held.why
+        ));
+    }
+    for released in &step.released {
+        text.push_str(&format!("            {released}\n"));
+    }
+    text
+}
+
+/// How many of them there are of each outcome.
+fn summary(steps: &[Replayed]) -> String {
+    let count = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
+    let of_all = [Outcome::Applied, Outcome::PartlyHeld, Outcome::Unchanged, Outcome::Refused]
+        .map(|outcome| format!("{} {}", count(outcome), outcome.name()));
+    format!("{} publications: {}\n", steps.len(), of_all.join(", "))
 }
 
 /// Every document in the folder and those below it, in order of date, then of name.

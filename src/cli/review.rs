@@ -1,18 +1,18 @@
-//! `tagwall review`, `approve` and `reject`: what is held, and what a person decides about it.
+//! `tagwall review`, `approve`, `reject` and `rebaseline`: what is held, and what a person decides about it.
 
 use clap::Args;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, grouped};
+use super::publish::{now, open};
 use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
-use crate::guard::{Belief, Hold, HoldId, Kind, Order, Verdict};
-use crate::operate::Operator;
-use crate::os::files;
+use crate::control::{Answer, Client, Request};
+use crate::guard::{Decision, Hold, HoldId, Kind, Order, Verdict};
+use crate::operate;
+use crate::report::{self, Review};
+use crate::snapshot::Cloud;
 
-/// Largest belief read, in bytes.
-const MAX_BELIEF: u64 = 256 << 20;
 /// How many prefixes of a hold are shown.
 const SHOWN: usize = 12;
 
@@ -28,6 +28,14 @@ pub struct ReviewArgs {
 
 /// Options of `approve` and `reject`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+An approval binds the publication, the groups and the difference, and expires (guard.approval-days). A rejection
+counts for as long as the difference is published.
+
+Examples:
+  tagwall review
+  tagwall approve 1a2b3c4d --ticket CHG-1234 --reason 'announced by Microsoft'
+  tagwall reject 1a2b3c4d --reason 'nobody can say where it comes from'")]
 pub struct DecideArgs {
     /// The hold; `tagwall review` lists them
     pub id: HoldId,
@@ -37,12 +45,34 @@ pub struct DecideArgs {
     /// Why, for the audit trail
     #[arg(long)]
     pub reason: Option<String>,
+    /// Print the decision as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `rebaseline`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For when a wrong publication was taken that no right one can follow any more: a forged or mistaken date, or a number that
+is too high. What is in force stays in force until the next publication comes, which is judged as the first one of a fresh host.
+`tagwall render --rebaseline REASON --feed FILE` does both in one step.
+
+Examples:
+  tagwall rebaseline 'the mirror served a file dated 2052'
+  tagwall rebaseline 'ticket 4711' --cloud china")]
+pub struct RebaselineArgs {
+    /// Why, for the audit trail
+    pub reason: String,
+    /// Only this cloud
+    #[arg(long)]
+    pub cloud: Option<Cloud>,
 }
 
 #[derive(Serialize)]
 struct Document<'h> {
     format: &'static str,
     holds: Vec<Entry<'h>>,
+    decisions: &'h [Decision],
 }
 
 #[derive(Serialize)]
@@ -54,31 +84,33 @@ struct Entry<'h> {
     why: String,
 }
 
-/// What is believed, as the state folder has it.
-pub(super) fn belief(cli: &Cli) -> anyhow::Result<Belief> {
-    match files::read_bounded(&cli.state_dir.join(Belief::FILE), MAX_BELIEF) {
-        Ok(bytes) => Ok(Belief::read(&bytes)?),
-        Err(error) if error.is_not_found() => Ok(Belief::default()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let belief = belief(cli)?;
+    let review = match Client::find(&cli.state_dir) {
+        Some(agent) => match control::ask(&agent, &Request::Review, &[])? {
+            Answer::Review(review) => review,
+            other => return Err(control::unexpected(&other)),
+        },
+        None => Review::of(&report::belief(&cli.state_dir)?),
+    };
     let wanted = |hold: &&Hold| args.id.as_ref().is_none_or(|id| *id == hold.id);
-    let holds: Vec<&Hold> = belief.holds().iter().filter(wanted).collect();
+    let holds: Vec<&Hold> = review.holds.iter().filter(wanted).collect();
     if let (Some(id), true) = (&args.id, holds.is_empty()) {
         return Err(
             UsageError(format!("there is no hold {id}; `tagwall review` lists them")).into()
         );
     }
     if args.json {
-        let entry = |hold: &&'_ Hold| (hold.addresses(), hold.share(), hold.why());
-        let holds = holds.iter().map(|hold| {
-            let (addresses, share, why) = entry(hold);
-            Entry { hold, addresses, share, why }
+        let entries = holds.iter().map(|hold| Entry {
+            hold,
+            addresses: hold.addresses(),
+            share: hold.share(),
+            why: hold.why(),
         });
-        let document = Document { format: "tagwall-review/1", holds: holds.collect() };
+        let document = Document {
+            format: "tagwall-review/1",
+            holds: entries.collect(),
+            decisions: &review.decisions,
+        };
         printer.out(&(serde_json::to_string_pretty(&document)? + "\n"))?;
         return Ok(Exit::Ok);
     }
@@ -87,6 +119,9 @@ pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow:
     }
     for hold in holds {
         printer.out(&text(hold, args.id.is_some()))?;
+    }
+    for decision in review.decisions.iter().filter(|_| args.id.is_none()) {
+        printer.out(&(in_words(decision) + "\n"))?;
     }
     Ok(Exit::Ok)
 }
@@ -137,25 +172,49 @@ fn text(hold: &Hold, all: bool) -> String {
     text
 }
 
+/// Decides: a running agent brings it in force at once, without one the next `render` does.
 pub(super) fn decide(
     cli: &Cli,
     args: &DecideArgs,
     verdict: Verdict,
     printer: &Printer,
 ) -> anyhow::Result<Exit> {
-    let config = Config::load(&cli.config)?;
-    let mut operator = Operator::open(&cli.state_dir, "a decision about a hold")?;
-    let order = Order {
-        hold: args.id.clone(),
-        verdict,
-        who: control::me(),
-        ticket: args.ticket.clone(),
-        reason: args.reason.clone(),
+    let (decision, follows) = if let Some(agent) = Client::find(&cli.state_dir) {
+        let request = Request::Decide {
+            hold: args.id.clone(),
+            verdict,
+            ticket: args.ticket.clone(),
+            reason: args.reason.clone(),
+        };
+        match control::ask(&agent, &request, &[])? {
+            Answer::Decided(decision) => (*decision, "the agent follows it at once"),
+            other => return Err(control::unexpected(&other)),
+        }
+    } else {
+        let config = Config::load(&cli.config)?;
+        let mut operator = open(cli, "a decision about a hold", printer)?;
+        let order = Order {
+            hold: args.id.clone(),
+            verdict,
+            who: control::me(),
+            ticket: args.ticket.clone(),
+            reason: args.reason.clone(),
+        };
+        let decision = operator.decide(&order, &config.guard, now())?;
+        operator.close();
+        (decision, "the next `tagwall render` follows it")
     };
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    let decision = operator.decide(&order, &config.guard, now)?;
-    operator.close();
-    let (what, until) = match (verdict, decision.expires) {
+    if args.json {
+        printer.out(&(serde_json::to_string_pretty(&decision)? + "\n"))?;
+    } else {
+        printer.out(&format!("{}; {follows}\n", in_words(&decision)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What was decided, by whom and for how long.
+fn in_words(decision: &Decision) -> String {
+    let (what, until) = match (decision.verdict, decision.expires) {
         (Verdict::Approve, Some(expires)) => (
             "approved",
             format!(" until {expires}, for publication {}", decision.publication.short()),
@@ -165,7 +224,29 @@ pub(super) fn decide(
             ("rejected", " for as long as it is published in this form".to_owned())
         }
     };
-    printer
-        .out(&format!("{} is {what}{until}; the next publication of rules follows\n", args.id))?;
+    let ticket = decision.ticket.as_ref().map(|ticket| format!(" ({ticket})")).unwrap_or_default();
+    format!(
+        "{} is {what} by {}{ticket}{until}: {} of {} addresses",
+        decision.hold,
+        decision.who,
+        decision.kind.name(),
+        grouped(crate::guard::addresses(&decision.space))
+    )
+}
+
+/// Begins anew.
+pub(super) fn rebaseline(
+    cli: &Cli,
+    args: &RebaselineArgs,
+    printer: &Printer,
+) -> anyhow::Result<Exit> {
+    if let Some(agent) = Client::find(&cli.state_dir) {
+        let request = Request::Rebaseline { cloud: args.cloud, reason: args.reason.clone() };
+        return control::say(&agent, &request, printer);
+    }
+    let mut operator = open(cli, "tagwall rebaseline", printer)?;
+    let begun = operator.rebaseline(args.cloud, &args.reason, &control::me(), now())?;
+    operator.close();
+    printer.out(&operate::begun_anew(&begun))?;
     Ok(Exit::Ok)
 }

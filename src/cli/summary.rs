@@ -75,6 +75,11 @@ struct RulesSummary {
     removed: Vec<Name>,
     changed: Vec<Name>,
     routes: usize,
+    routes_added: Vec<Name>,
+    routes_removed: Vec<Name>,
+    security_rules: usize,
+    security_rules_added: Vec<Name>,
+    security_rules_removed: Vec<Name>,
 }
 
 #[derive(Serialize)]
@@ -91,7 +96,9 @@ impl Summary {
         before: Option<&RuleSet>,
         changes: &[Change<'_>],
     ) -> Self {
-        let difference = before.map(|before| Difference::between(before, &plan.rule_set));
+        // Compared with itself where every file is equal: then there is nothing to look for.
+        let other = before.filter(|before| !std::ptr::eq(*before, &raw const plan.rule_set));
+        let difference = other.map(|before| Difference::between(before, &plan.rule_set));
         let difference = difference.unwrap_or_default();
         let by_group: BTreeMap<&Name, &GroupChange> =
             difference.groups.iter().map(|change| (&change.name, change)).collect();
@@ -141,6 +148,11 @@ impl Summary {
                 removed: difference.rules_removed,
                 changed: difference.rules_changed,
                 routes: plan.rule_set.routes.len(),
+                routes_added: difference.routes_added,
+                routes_removed: difference.routes_removed,
+                security_rules: plan.rule_set.security.len(),
+                security_rules_added: difference.security_added,
+                security_rules_removed: difference.security_removed,
             },
             artifacts: changes
                 .iter()
@@ -182,20 +194,27 @@ impl Summary {
         for group in &self.groups {
             text.push_str(&group.line(width, self.compared));
         }
+        let rules = &self.rules;
+        // A route or security rule that differs is named on both sides.
         for (what, style, names) in [
-            ("new", ADDED, &self.rules.added),
-            ("gone", REMOVED, &self.rules.removed),
-            ("changed", WARNING, &self.rules.changed),
+            ("rules new", ADDED, &rules.added),
+            ("rules gone", REMOVED, &rules.removed),
+            ("rules changed", WARNING, &rules.changed),
+            ("routes new", ADDED, &rules.routes_added),
+            ("routes gone", REMOVED, &rules.routes_removed),
+            ("security rules new", ADDED, &rules.security_rules_added),
+            ("security rules gone", REMOVED, &rules.security_rules_removed),
         ] {
             if self.compared && !names.is_empty() {
                 let names: Vec<_> = names.iter().map(Name::as_str).collect();
-                text.push_str(&format!("{style}rules {what}{style:#}: {}\n", names.join(", ")));
+                text.push_str(&format!("{style}{what}{style:#}: {}\n", names.join(", ")));
             }
         }
         text.push_str(&format!(
-            "{HEADLINE}rules{HEADLINE:#} {}, routes {}, rule set {}\n",
-            self.rules.count,
-            self.rules.routes,
+            "{HEADLINE}rules{HEADLINE:#} {}, routes {}, security rules {}, rule set {}\n",
+            rules.count,
+            rules.routes,
+            rules.security_rules,
             &self.rule_set[..12]
         ));
         for gap in self.gaps.iter().chain(&self.warnings) {

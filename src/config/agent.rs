@@ -27,7 +27,8 @@ pub struct AgentSettings {
     pub grace_period: Period,
     /// How long one way is paused or pinned before one is reminded, and then again. Default: 7d.
     pub remind_after: Period,
-    /// The Unix socket by which the command line reaches the agent. Default: `control.sock` in the state folder.
+    /// The Unix socket by which the command line reaches the agent. Default: `control.sock` in the runtime folder that
+    /// systemd gives, else in the state folder.
     pub socket: Option<PathBuf>,
     /// The group whose members may do everything that the agent's own user may. Default: none.
     pub socket_group: Option<GroupName>,

@@ -90,8 +90,9 @@ impl PartialOrd for Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |name: &Self| name.0.to_ascii_lowercase();
-        lower(self).cmp(&lower(other))
+        // Without an allocation: a large configuration compares its names a hundred thousand times.
+        let lower = |byte: u8| byte.to_ascii_lowercase();
+        self.0.bytes().map(lower).cmp(other.0.bytes().map(lower))
     }
 }
 

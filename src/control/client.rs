@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::message::{Answer, Document, Request};
-use super::{beside, in_state, wire};
+use super::{PACKAGED, STATUS, beside, in_state, wire};
 use crate::os::printable::printable_path;
 
 /// Longest wait for an answer: publishing may wait for firewalls, each with a time limit of its own.
@@ -92,8 +92,13 @@ impl Client {
                 if request.only_reads() {
                     let real =
                         std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-                    if let Ok(stream) = UnixStream::connect(beside(&real)) {
-                        return Ok(stream);
+                    let [state, runtime] = PACKAGED.map(Path::new);
+                    let packaged = self.path == in_state(state);
+                    let elsewhere = packaged.then(|| runtime.join(STATUS));
+                    for path in [Some(beside(&real)), elsewhere].into_iter().flatten() {
+                        if let Ok(stream) = UnixStream::connect(path) {
+                            return Ok(stream);
+                        }
                     }
                 }
                 Err(ClientError::Forbidden(self.path.clone()))

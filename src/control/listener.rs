@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::message::{Answer, Failure, Request};
-use super::{beside, in_state, wire};
+use super::{beside, in_state, place, wire};
 use crate::config::{AgentSettings, Readers};
 use crate::operate::Kind;
 use crate::os::accounts;
@@ -93,7 +93,8 @@ impl Listener {
         requests: &mpsc::Sender<Asked>,
     ) -> Result<Self, ControlError> {
         let link = in_state(dir);
-        let control = settings.socket.clone().unwrap_or_else(|| link.clone());
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+        let control = place(dir, settings.socket.as_deref(), runtime.as_deref());
         let status = beside(&control);
         let mut listener = Self {
             files: vec![control.clone()],
@@ -253,14 +254,12 @@ impl Door {
             )));
         }
         let mut documents = Vec::new();
-        if let Request::Render { documents: announced, .. } = &request {
-            for document in announced {
-                let mut bytes = Vec::new();
-                let mut bounded = (&mut *stream).take(document.bytes);
-                match timeout(TIME_TO_CARRY, bounded.read_to_end(&mut bytes)).await {
-                    Ok(Ok(read)) if read as u64 == document.bytes => documents.push(bytes),
-                    _ => return Err(refused("a document did not come whole")),
-                }
+        for document in request.documents() {
+            let mut bytes = Vec::new();
+            let mut bounded = (&mut *stream).take(document.bytes);
+            match timeout(TIME_TO_CARRY, bounded.read_to_end(&mut bytes)).await {
+                Ok(Ok(read)) if read as u64 == document.bytes => documents.push(bytes),
+                _ => return Err(refused("a document did not come whole")),
             }
         }
         Ok((request, documents))

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Name;
+use crate::guard::{Decision, HoldId, Verdict};
 use crate::operate::{Kind, Offered};
 use crate::publish::{Became, Published, Restored};
-use crate::report::{History, Status};
+use crate::report::{History, HoldStatus, Review, Status};
+use crate::snapshot::Cloud;
 
 /// Name and version of the protocol.
 pub(super) const FORMAT: &str = "tagwall-control/1";
@@ -63,6 +65,34 @@ pub enum Request {
     },
     /// End a pause and the pin of a rollback.
     Resume,
+    /// What is held, with all of its prefixes.
+    Review,
+    /// Decide about what is held.
+    Decide {
+        /// Which hold.
+        hold: HoldId,
+        /// How.
+        verdict: Verdict,
+        /// The ticket.
+        #[serde(default)]
+        ticket: Option<String>,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Forget what is known and believed of a cloud: the next publication is judged as the first one.
+    Rebaseline {
+        /// Which; none: all.
+        #[serde(default)]
+        cloud: Option<Cloud>,
+        /// Why.
+        reason: String,
+    },
+    /// Take over the belief of another host.
+    Adopt {
+        /// The belief; its bytes follow the line.
+        belief: Document,
+    },
 }
 
 /// A document that follows a request.
@@ -78,17 +108,21 @@ pub struct Document {
 impl Request {
     /// Whether it changes nothing: then whoever may read may ask.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status { .. } | Self::History { .. })
+        matches!(self, Self::Status { .. } | Self::History { .. } | Self::Review)
+    }
+
+    /// The documents that follow the line.
+    pub(super) fn documents(&self) -> &[Document] {
+        match self {
+            Self::Render { documents, .. } => documents,
+            Self::Adopt { belief } => std::slice::from_ref(belief),
+            _ => &[],
+        }
     }
 
     /// How many bytes follow the line.
     pub(super) fn following(&self) -> u64 {
-        match self {
-            Self::Render { documents, .. } => {
-                documents.iter().fold(0, |sum, document| sum.saturating_add(document.bytes))
-            }
-            _ => 0,
-        }
+        self.documents().iter().fold(0, |sum, document| sum.saturating_add(document.bytes))
     }
 }
 
@@ -100,6 +134,10 @@ pub enum Answer {
     Status(Box<Status>),
     /// To `history`.
     History(History),
+    /// To `review`.
+    Review(Review),
+    /// To `decide`.
+    Decided(Box<Decision>),
     /// To whatever changes something.
     Done(Operation),
     /// To `restore`.
@@ -122,6 +160,9 @@ pub struct Operation {
     /// What a person should know of it.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What is held and waits for somebody to decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldStatus>,
 }
 
 /// The result of an operation that brought a new generation in force.
@@ -146,6 +187,7 @@ impl Operation {
             generation,
             pinned: false,
             warnings: warned.chain(restored).collect(),
+            holds: offered.holds.iter().map(HoldStatus::from).collect(),
         }
     }
 
@@ -156,6 +198,7 @@ impl Operation {
             generation: Some(generation),
             pinned: true,
             warnings: Vec::new(),
+            holds: Vec::new(),
         }
     }
 }

@@ -34,8 +34,8 @@ pub fn from_file(path: &Path, policy: &Policy) -> Result<Publication, FeedError>
     let snapshot = if path == Path::new("-") {
         Snapshot::read(&mut std::io::stdin().lock(), policy)
     } else {
-        let mut file = files::open_bounded(path, policy.max_bytes).map_err(unreadable)?;
-        Snapshot::read(&mut file, policy)
+        let file = files::open_bounded(path, policy.max_bytes).map_err(unreadable)?;
+        Snapshot::read_file(&file, policy)
     };
     let origin = path.display().to_string();
     if let Err(SnapshotError::Unreadable(source)) = snapshot {

@@ -81,6 +81,8 @@ pub(super) struct Grown {
 impl Belief {
     /// The file that holds it in the state folder.
     pub const FILE: &'static str = "belief.json";
+    /// Largest belief that is read, in bytes.
+    pub const MAX_BYTES: u64 = 256 << 20;
 
     /// What is believed, in the form in which it can be selected from.
     pub fn publications(&self) -> &Publications {
@@ -138,6 +140,12 @@ impl Belief {
         self.clouds.remove(&cloud);
         self.holds.retain(|hold| hold.cloud != cloud);
         self.decisions.retain(|decision| decision.cloud != cloud);
+    }
+
+    /// Takes over what another belief holds, and nothing else of it: so a person can decide about what leaves a group without
+    /// rules although nothing of that judgement is believed yet.
+    pub fn hold_like(&mut self, holds: &[Hold]) {
+        self.holds = holds.to_vec();
     }
 
     /// The clouds of which something is believed.

@@ -45,6 +45,10 @@ struct CloudChange {
     /// Tags that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gone: Vec<TagName>,
+    /// The order of all tags, where it is another than that of the tags before with the new ones behind: the first tag of a service
+    /// in a region is the one that counts there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<Vec<TagName>>,
 }
 
 /// A tag that is new or differs: what it is now, and the prefixes that came and went.
@@ -151,8 +155,9 @@ fn of_cloud(
 ) -> Option<CloudChange> {
     let known = old.publications.get(&cloud);
     let snapshot = &publication.snapshot;
-    let (mut tags, mut gone) = (Vec::new(), Vec::new());
-    if known.is_none_or(|known| known.digest() != publication.digest()) {
+    let (mut tags, mut gone, mut order) = (Vec::new(), Vec::new(), None);
+    // Equal digests are not enough: they do not tell in which order tags and prefixes stand.
+    if known.is_none_or(|known| !std::ptr::eq(&raw const *known.snapshot, &raw const **snapshot)) {
         let before = known.map(|known| &*known.snapshot);
         for tag in snapshot.tags() {
             let now = snapshot.content(tag);
@@ -165,8 +170,15 @@ fn of_cloud(
                 tags.push(of_tag(now, was));
             }
         }
-        let left = before.into_iter().flat_map(Snapshot::tags).map(ServiceTag::name);
-        gone.extend(left.filter(|name| !has(snapshot, name)).cloned());
+        let left = || before.into_iter().flat_map(Snapshot::tags).map(ServiceTag::name);
+        gone.extend(left().filter(|name| !has(snapshot, name)).cloned());
+        let stays = left().filter(|name| has(snapshot, name));
+        let is_new = |name: &&TagName| before.is_none_or(|before| !has(before, name));
+        let expected = stays.chain(snapshot.tags().iter().map(ServiceTag::name).filter(is_new));
+        let actual = || snapshot.tags().iter().map(ServiceTag::name);
+        if !actual().eq(expected) {
+            order = Some(actual().cloned().collect());
+        }
     }
     let change = CloudChange {
         change_number: snapshot.change_number(),
@@ -175,6 +187,7 @@ fn of_cloud(
         believed: believed.clone(),
         tags,
         gone,
+        order,
     };
     let same = known.is_some_and(|known| {
         known.snapshot.change_number() == change.change_number
@@ -184,7 +197,8 @@ fn of_cloud(
     let nothing = same
         && old.clouds.get(&cloud) == Some(believed)
         && change.tags.is_empty()
-        && change.gone.is_empty();
+        && change.gone.is_empty()
+        && change.order.is_none();
     (!nothing).then_some(change)
 }
 
@@ -240,7 +254,19 @@ fn apply(
         };
         contents.insert(tag.name.clone(), content);
     }
-    let snapshot = Snapshot::of_tags(cloud, change.change_number, contents.into_values())
+    let order = change.order.clone().unwrap_or_else(|| {
+        let tags = before.into_iter().flat_map(|before| before.snapshot.tags());
+        let mut names: Vec<TagName> = tags.map(|tag| tag.name().clone()).collect();
+        let new = change.tags.iter().map(|tag| &tag.name).filter(|name| !names.contains(name));
+        let new: Vec<TagName> = new.cloned().collect();
+        names.extend(new);
+        names
+    });
+    let in_order = order.iter().filter_map(|name| contents.remove(name)).collect::<Vec<_>>();
+    if !contents.is_empty() {
+        return Err(BeliefError::Damaged("a change leaves out the place of a tag".to_owned()));
+    }
+    let snapshot = Snapshot::of_tags(cloud, change.change_number, in_order)
         .map_err(|fault| BeliefError::Damaged(fault.to_string()))?;
     Ok(Publication::new(snapshot, change.source.clone()).dated(change.date))
 }

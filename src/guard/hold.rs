@@ -216,6 +216,22 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// With shares that are the same after they were written and read.
+    pub(super) fn rounded(mut self) -> Self {
+        match &mut self {
+            Self::Removed { share, limit }
+            | Self::RemovedInFourWeeks { share, limit }
+            | Self::Added { share, limit }
+            | Self::AddedInFourWeeks { share, limit }
+            | Self::OutsideAzure { share, limit } => {
+                (*share, *limit) = (rounded(*share), rounded(*limit));
+            }
+            Self::OtherDocument { kept } => *kept = rounded(*kept),
+            _ => {}
+        }
+        self
+    }
+
     /// Whether a hold for this cause is never released without an approval: what it stands for is either an attack or an outage.
     pub fn is_critical(&self) -> bool {
         match self {
@@ -326,6 +342,13 @@ impl fmt::Display for Cause {
             Self::Everything => formatter.write_str("the configuration holds everything"),
         }
     }
+}
+
+/// A share with so few digits that it is the same after it was written and read: two hosts, or one before and after a restart, must
+/// not differ in the last bit of what they hold.
+pub(super) fn rounded(share: f64) -> f64 {
+    const DIGITS: f64 = 1e6;
+    (share * DIGITS).round() / DIGITS
 }
 
 /// A group that a hold concerns.

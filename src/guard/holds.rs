@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Offer;
 use super::event::Event;
 use super::ground::{share, v4, v6};
-use super::hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen};
+use super::hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen, rounded};
 use super::plausible::Suspicion;
 use super::scope::Scope;
 use crate::prefix::PrefixSet;
@@ -52,7 +52,7 @@ impl Drafts {
         let group = HeldGroup {
             name: scope.name.clone(),
             rules: scope.rules.clone(),
-            share: part(v4).max(part(v6)),
+            share: rounded(part(v4).max(part(v6))),
         };
         let same = self
             .0
@@ -81,7 +81,7 @@ impl Draft {
         let groups = self
             .groups
             .iter()
-            .map(|group| HeldGroup { share: group.share * portion, ..group.clone() });
+            .map(|group| HeldGroup { share: rounded(group.share * portion), ..group.clone() });
         Self {
             kind: self.kind,
             critical: self.critical,
@@ -108,7 +108,7 @@ pub(super) fn settle(
     offer: &Offer,
     now: Timestamp,
 ) -> (Vec<Held>, Vec<Held>) {
-    let (mut held, mut released) = (Vec::new(), Vec::new());
+    let mut all: Vec<Held> = Vec::new();
     for draft in drafts.0 {
         let mut rest = draft.space.clone();
         let mut pieces: Vec<(Draft, Option<&Hold>)> = Vec::new();
@@ -127,10 +127,38 @@ pub(super) fn settle(
         }
         for (piece, known) in pieces {
             let one = hold(piece, known, scopes, cloud, offer, now);
-            if is_released(&one, scopes, now) { released.push(one) } else { held.push(one) }
+            // Pieces of different groups may be the same space: an ID must lead to all of them.
+            match all.iter_mut().find(|other| other.hold.id == one.hold.id) {
+                Some(same) => same.join(one),
+                None => all.push(one),
+            }
         }
     }
+    let (released, held) = all.into_iter().partition(|one| is_released(one, scopes, now));
     (held, released)
+}
+
+impl Held {
+    /// Joins another hold of the same space: the younger one decides when it is released.
+    fn join(&mut self, other: Self) {
+        let Held { hold: other, scopes } = other;
+        let hold = &mut self.hold;
+        for cause in other.causes {
+            if !hold.causes.contains(&cause) {
+                hold.causes.push(cause);
+            }
+        }
+        for group in other.groups {
+            if !hold.concerns(&group.name) {
+                hold.groups.push(group);
+            }
+        }
+        if other.since > hold.since {
+            (hold.since, hold.seen) = (other.since, other.seen);
+        }
+        hold.due = hold.due.zip(other.due).map(|(one, other)| one.max(other));
+        self.scopes.extend(scopes);
+    }
 }
 
 fn hold(
@@ -157,6 +185,7 @@ fn hold(
             }
         }
     };
+    let causes = draft.causes.into_iter().map(|cause| still_renamed(cause, known)).collect();
     let limits =
         || draft.scopes.iter().filter_map(|index| scopes.get(*index)).map(|scope| &scope.limits);
     let never = draft.critical || limits().any(|limits| limits.never_release);
@@ -171,7 +200,7 @@ fn hold(
         cloud,
         kind: draft.kind,
         groups: draft.groups,
-        causes: draft.causes,
+        causes,
         space: draft.space,
         since,
         seen,
@@ -179,6 +208,17 @@ fn hold(
         critical: draft.critical,
     };
     Held { hold, scopes: draft.scopes }
+}
+
+/// A tag that carries a vanished one's space is new in one publication only: from then on it is remembered.
+fn still_renamed(cause: Cause, known: Option<&Hold>) -> Cause {
+    let Cause::Vanished { tag, renamed: None } = cause else { return cause };
+    let suggested =
+        known.into_iter().flat_map(|known| &known.causes).find_map(|cause| match cause {
+            Cause::Vanished { tag: same, renamed } if *same == tag => renamed.clone(),
+            _ => None,
+        });
+    Cause::Vanished { tag, renamed: suggested }
 }
 
 fn is_released(held: &Held, scopes: &[Scope], now: Timestamp) -> bool {

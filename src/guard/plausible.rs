@@ -101,6 +101,7 @@ impl Found {
     fn insist(&mut self, kind: Kind, space: &PrefixSet, cause: Cause) {
         let (held, causes) = &mut self.0[kind as usize][usize::from(cause.is_critical())];
         *held = held.union(space);
+        let cause = cause.rounded();
         if !causes.contains(&cause) {
             causes.push(cause);
         }
@@ -235,7 +236,8 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
     } else {
         let limit = limits.addition_outside_share * longer(OUTSIDE_GAP_WEEKS);
         let outside = ground.outside_azure(&change.grown.only_v4());
-        let part = share(v4(&outside), v4(&change.before));
+        // Of a group without an address before, all is new.
+        let part = share(v4(&outside), v4(&change.before).max(1));
         if v4(&outside) >= OUTSIDE_ADDRESSES && part > limit {
             found.add(Kind::Addition, &outside, Cause::OutsideAzure { share: part, limit });
         }

@@ -27,6 +27,8 @@ pub enum Kind {
     Refused,
     /// A limit of a firewall is exceeded.
     Limit,
+    /// So much is held that there are no rules: somebody has to decide.
+    Held,
     /// A file cannot be read or written.
     System,
     /// A firewall refused or failed.
@@ -64,9 +66,14 @@ impl Kind {
         }
         if let Some(error) = cause.downcast_ref::<DecisionError>() {
             return match error {
-                DecisionError::Decide(_) => Some(Self::Usage),
+                DecisionError::Decide(_)
+                | DecisionError::Belief(_)
+                | DecisionError::NothingKnown(_) => Some(Self::Usage),
                 DecisionError::Operate(error) => Self::of_cause(error),
             };
+        }
+        if let Some(PlanError::Withheld { .. }) = cause.downcast_ref() {
+            return Some(Self::Held);
         }
         if let Some(error) = config_error(cause) {
             return Some(match error {

@@ -29,6 +29,7 @@ use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
 use crate::ruleset::RuleSet;
+use crate::snapshot::Cloud;
 use crate::state::trail::Action;
 use crate::state::{Archive, Memory, Pause, Pin, StateError, Trail};
 use record::Note;
@@ -71,13 +72,26 @@ pub enum OperateError {
     Paused(Pause),
 }
 
-/// What is believed, in the state folder.
-const BELIEF: &str = "belief.json";
-/// Largest belief read, in bytes.
-const MAX_BELIEF: u64 = 256 << 20;
-
 /// What `pause` answers.
 pub const PAUSED: &str = "paused: nothing is published until `tagwall resume`\n";
+
+/// What `rebaseline` answers.
+pub fn begun_anew(clouds: &[Cloud]) -> String {
+    let names: Vec<&str> = clouds.iter().map(|cloud| cloud.name()).collect();
+    format!(
+        "nothing is known and believed of cloud {} any more: the next publication is judged as the first one; \
+         what is in force stays in force until then\n",
+        names.join(", ")
+    )
+}
+
+/// What `belief import` answers.
+pub fn adopted(belief: &Belief) -> String {
+    format!(
+        "the belief {} was taken over; the next publication is judged against it\n",
+        belief.digest().short()
+    )
+}
 
 /// The one who may change a state folder: holds its lock.
 #[derive(Debug)]
@@ -122,7 +136,7 @@ impl Operator {
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
-        let belief = read_belief(&dir.join(BELIEF))?;
+        let belief = read_belief(&dir.join(Belief::FILE))?;
         let mut operator = Self {
             publisher,
             archive: Archive::new(dir),
@@ -238,7 +252,7 @@ impl Operator {
 
 /// What is believed; nothing yet where there is no file.
 fn read_belief(path: &Path) -> Result<Belief, OperateError> {
-    match files::read_bounded(path, MAX_BELIEF) {
+    match files::read_bounded(path, Belief::MAX_BYTES) {
         Ok(bytes) => Belief::read(&bytes)
             .map_err(|source| OperateError::Belief { path: path.to_owned(), source }),
         Err(error) if error.is_not_found() => Ok(Belief::default()),
@@ -250,8 +264,8 @@ fn read_belief(path: &Path) -> Result<Belief, OperateError> {
 fn believed(belief: &Belief) -> Result<Companion, OperateError> {
     let bytes = belief
         .write()
-        .map_err(|source| OperateError::Belief { path: PathBuf::from(BELIEF), source })?;
-    Ok(Companion { name: BELIEF, bytes })
+        .map_err(|source| OperateError::Belief { path: PathBuf::from(Belief::FILE), source })?;
+    Ok(Companion { name: Belief::FILE, bytes })
 }
 
 /// The memory as a file that changes together with a generation.

@@ -6,8 +6,8 @@ use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
 use crate::config::{Closed, Config, Name, Urgent};
 use crate::feed::{self, FeedError};
-use crate::guard::{Belief, Event, Offer, Offers};
-use crate::pipeline::{self, Inputs};
+use crate::guard::{Belief, Event, Hold, Offer, Offers};
+use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet};
@@ -51,6 +51,16 @@ pub enum Wish {
     },
 }
 
+impl Wish {
+    /// Who; none: the agent by itself.
+    fn by(&self) -> Option<&str> {
+        match self {
+            Self::OfPerson { by } => Some(by),
+            Self::OfAgent { .. } => None,
+        }
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Default)]
 pub struct Offered {
@@ -66,6 +76,8 @@ pub struct Offered {
     pub restored: Vec<Restored>,
     /// What the judgement did.
     pub events: Vec<Event>,
+    /// What is held, of this and of earlier publications.
+    pub holds: Vec<Hold>,
     /// When time alone will change what is believed.
     pub next: Option<Timestamp>,
 }
@@ -107,7 +119,13 @@ impl Operator {
             previous: None,
             now,
         };
-        let (judgement, mut plan) = pipeline::judged(&inputs)?;
+        let (judgement, mut plan) = match pipeline::judged(&inputs) {
+            Err(PlanError::Withheld { groups, why, holds }) => {
+                self.keep_holds(&holds, offering)?;
+                return Err(PlanError::Withheld { groups, why, holds }.into());
+            }
+            planned => planned?,
+        };
         let delta_from = self.add_deltas(config, templates, &mut plan)?;
         let warnings = plan.warnings();
         let publications = judgement.belief.publications();
@@ -127,7 +145,8 @@ impl Operator {
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
-        let mut offered = Offered { warnings, next: judgement.next, ..Offered::default() };
+        let holds = judgement.belief.holds().to_vec();
+        let mut offered = Offered { warnings, holds, next: judgement.next, ..Offered::default() };
         let before = self.rules_in_force()?;
         let in_force = self.publisher.is_in_force(&request)?;
         if !in_force {
@@ -142,10 +161,7 @@ impl Operator {
         let note = Note {
             at: now,
             action: if in_force { Action::Judged } else { Action::Published },
-            by: match &offering.wish {
-                Wish::OfPerson { by } => Some(by),
-                Wish::OfAgent { .. } => None,
-            },
+            by: offering.wish.by(),
             reason: Some(&request.reason),
             decision: None,
             events: &judgement.events,
@@ -180,6 +196,25 @@ impl Operator {
         offered.published = Some(published);
         offered.events = judgement.events;
         Ok(offered)
+    }
+
+    /// Nothing of a judgement that leaves a group without rules is believed, but what it holds can be decided about.
+    fn keep_holds(&mut self, holds: &[Hold], offering: &Offering<'_>) -> Result<(), OperateError> {
+        let mut belief = self.belief.clone();
+        belief.hold_like(holds);
+        if belief == self.belief {
+            return Ok(());
+        }
+        let note = Note {
+            at: offering.now,
+            action: Action::Judged,
+            by: offering.wish.by(),
+            reason: Some(offering.reason),
+            decision: None,
+            events: &[],
+            configuration: None,
+        };
+        self.commit(&note, belief, self.memory.clone())
     }
 
     /// Adds the embedded publication where the configuration lives on it, unless a newer edition is given or known.
@@ -244,9 +279,18 @@ impl Operator {
 
 /// Whether all that changes is that groups which are there get more addresses.
 fn only_adds_addresses(difference: &Difference) -> bool {
-    let Difference { groups, rules_added, rules_removed, rules_changed, routes_removed, .. } =
-        difference;
-    [rules_added, rules_removed, rules_changed, routes_removed].iter().all(|names| names.is_empty())
+    let Difference {
+        groups,
+        rules_added,
+        rules_removed,
+        rules_changed,
+        routes_removed,
+        security_removed,
+        ..
+    } = difference;
+    [rules_added, rules_removed, rules_changed, routes_removed, security_removed]
+        .iter()
+        .all(|names| names.is_empty())
         && groups.iter().all(|group| {
             group.whole.is_none() && group.space.removed.is_empty() && group.hosts_removed == 0
         })

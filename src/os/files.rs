@@ -319,5 +319,14 @@ fn close_replaced(staged: Vec<Staged>) {
     }
 }
 
+/// Removes a file durably; one that is not there is no error.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => Folder::of(path)?.sync(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::io(path, Step::Remove, error)),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -94,20 +94,21 @@ mod tests {
     fn what_was_written_is_read_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("note.json");
+        let write = |bytes: &[u8]| files::replace(&path, bytes).map(drop).unwrap();
         assert_eq!(read::<Note>(&path).unwrap(), None);
         let note = Note { format: Note::FORMAT.to_owned() };
-        std::fs::write(&path, bytes(&note).unwrap()).unwrap();
+        write(&bytes(&note).unwrap());
         assert_eq!(read(&path).unwrap(), Some(note));
 
-        std::fs::write(&path, r#"{"format": "tagwall-note/1"}"#).unwrap();
+        write(br#"{"format": "tagwall-note/1"}"#);
         let error = read::<Note>(&path).unwrap_err().to_string();
         assert!(
             error.ends_with("its format is tagwall-note/1, this version reads tagwall-note/2"),
             "{error}"
         );
-        std::fs::write(&path, "{\"format\"").unwrap();
+        write(b"{\"format\"");
         assert!(matches!(read::<Note>(&path), Err(RecordError::Malformed { .. })));
-        std::fs::write(&path, " ".repeat(65)).unwrap();
+        write(&[b' '; 65]);
         assert!(matches!(read::<Note>(&path), Err(RecordError::File(_))));
     }
 }

@@ -146,8 +146,7 @@ fn pieces(text: &str) -> TeraResult<Vec<Piece<'_>>> {
 }
 
 fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResult<()> {
-    // Asked for by some patterns only, and there are tens of thousands of lines.
-    let halves = || line.split_once('/').unwrap_or((line, ""));
+    let (address, length) = halves(line);
     let parsed = || {
         line.parse::<IpNet>().map_err(|_| Error::message(format!("`each`: `{line}` is no prefix")))
     };
@@ -155,10 +154,10 @@ fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResul
         match piece {
             Piece::Text(text) => out.push_str(text),
             Piece::Prefix => out.push_str(line),
-            Piece::Address => out.push_str(halves().0),
-            Piece::Length => out.push_str(halves().1),
+            Piece::Address => out.push_str(address),
+            Piece::Length => out.push_str(length),
             Piece::Name => push_name(out, line),
-            Piece::Netmask => match v4_mask(line) {
+            Piece::Netmask => match v4_mask(address, length) {
                 Some(mask) => out.push_str(mask),
                 None => _ = write!(out, "{}", parsed()?.netmask()),
             },
@@ -170,22 +169,27 @@ fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResul
     Ok(())
 }
 
+/// Address and length. Looked for from the end, where the length has three digits at most: there are tens of thousands of lines.
+fn halves(line: &str) -> (&str, &str) {
+    line.rsplit_once('/').unwrap_or((line, ""))
+}
+
 /// Writes the name of a prefix: letters, digits, `.`, `-` and `_`; different for different prefixes.
 pub(super) fn push_name(out: &mut String, line: &str) {
-    let (address, length) = line.split_once('/').unwrap_or((line, ""));
-    if address.contains(':') {
-        out.extend(address.chars().map(|c| if c == ':' { '-' } else { c }));
-    } else {
-        out.push_str(address);
+    let (address, length) = halves(line);
+    for (index, group) in address.split(':').enumerate() {
+        if index > 0 {
+            out.push('-');
+        }
+        out.push_str(group);
     }
     out.push('_');
     out.push_str(length);
 }
 
 /// The mask of an IPv4 prefix without parsing it: tens of thousands of objects have one each.
-fn v4_mask(line: &str) -> Option<&'static str> {
+fn v4_mask(address: &str, length: &str) -> Option<&'static str> {
     static MASKS: OnceLock<Vec<String>> = OnceLock::new();
-    let (address, length) = line.split_once('/')?;
     let length: usize = length.parse().ok()?;
     let mask = |length: u32| {
         Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - length).unwrap_or(0)).to_string()
@@ -229,10 +233,13 @@ mod tests {
     fn masks_are_what_the_library_writes() {
         for length in 0..=32 {
             let net: IpNet = format!("0.0.0.0/{length}").parse().unwrap();
-            assert_eq!(v4_mask(&net.to_string()), Some(net.netmask().to_string().as_str()));
+            assert_eq!(
+                v4_mask("0.0.0.0", &length.to_string()),
+                Some(net.netmask().to_string().as_str())
+            );
         }
-        assert_eq!(v4_mask("2001:db8::/32"), None);
-        assert_eq!(v4_mask("192.0.2.0/33"), None);
+        assert_eq!(v4_mask("2001:db8::", "32"), None);
+        assert_eq!(v4_mask("192.0.2.0", "33"), None);
     }
 
     #[test]

@@ -222,7 +222,10 @@ fn sets(job: &Job<'_>, settings: &Iptables, groups: &[GroupContext]) -> Result<F
     context.insert("hash_size", &settings.hash_size);
     context.insert("max_elements", &settings.max_elements);
     context.insert("sets", &sets);
-    Ok(File::new(SETS_FILE, job.templates.render("iptables/sets.ipset", &context)?))
+    // A command for each.
+    let bytes = 64 * job.prefix_count();
+    let text = job.templates.render_large("iptables/sets.ipset", &context, bytes)?;
+    Ok(File::new(SETS_FILE, text))
 }
 
 /// The rules of one family.

@@ -2,57 +2,80 @@
 
 use tera::Context;
 
+use super::context::{GroupContext, packed_nets};
 use super::{File, Job, RenderError};
 use crate::config::{List, ListLayout};
+use crate::os::two;
+use crate::ruleset::AddressGroup;
 
 /// The templates of this dialect.
 pub(super) const TEMPLATES: &[(&str, &str)] =
-    &[("list/group.txt", include_str!("../../templates/list/group.txt"))];
+    &[(TEMPLATE, include_str!("../../templates/list/group.txt"))];
+
+const TEMPLATE: &str = "list/group.txt";
 
 pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, RenderError> {
+    let header = if settings.header { job.header() } else { Vec::new() };
+    let files = |group| files_of(job, group, settings, &header);
+    let groups: Vec<_> = if job.part.groups.len() < two::MANY {
+        job.part.groups.iter().map(files).collect()
+    } else {
+        two::map(&job.part.groups, files)
+    };
+    let groups: Vec<Vec<File>> = groups.into_iter().collect::<Result<_, _>>()?;
+    Ok(groups.into_iter().flatten().collect())
+}
+
+/// The files of one group.
+fn files_of(
+    job: &Job<'_>,
+    group: &AddressGroup,
+    settings: &List,
+    header: &[String],
+) -> Result<Vec<File>, RenderError> {
     let mut files = Vec::new();
-    for group in job.groups() {
-        let whole = match settings.layout {
-            ListLayout::Together => {
-                vec![(group.name.clone(), [&*group.v4, &*group.v6].concat())]
-            }
-            ListLayout::Apart => vec![
-                (format!("{}-v4", group.name), group.v4.clone()),
-                (format!("{}-v6", group.name), group.v6.clone()),
-            ],
-        };
-        let pieces = whole.into_iter().flat_map(|(name, text)| match settings.parts {
-            None => vec![(format!("{name}.txt"), text)],
-            Some(parts) => {
-                let number = |(part, text)| (format!("{name}-{}.txt", part + 1), text);
-                spread(&text, parts.get()).into_iter().enumerate().map(number).collect()
-            }
-        });
-        for (name, prefixes) in pieces {
-            let count = prefixes.lines().count();
-            // A reader takes an empty list for "nothing is allowed"; hostnames without addresses are in the summary.
-            if count == 0 {
-                continue;
-            }
-            if let Some(limit) = settings.max_entries.filter(|&limit| count > limit) {
-                return Err(RenderError::Limit {
-                    target: job.name.clone(),
-                    object: format!("group {}", group.name),
-                    what: "prefixes",
-                    count,
-                    limit,
-                    ways_out:
-                        "raise `max-entries` or `parts`, select regional tags, or split the group"
-                            .to_owned(),
-                });
-            }
-            let mut context = Context::new();
-            let header = if settings.header { job.header() } else { Vec::new() };
-            context.insert("header", &header);
-            context.insert("group", &group);
-            context.insert("prefixes", &prefixes);
-            files.push(File::new(name, job.templates.render("list/group.txt", &context)?));
+    let (v4, v6) = (group.prefixes.v4(), group.prefixes.v6());
+    let whole = match settings.layout {
+        ListLayout::Together => vec![(group.name.to_string(), packed_nets(v4, v6))],
+        ListLayout::Apart => vec![
+            (format!("{}-v4", group.name), packed_nets(v4, &[])),
+            (format!("{}-v6", group.name), packed_nets(&[], v6)),
+        ],
+    };
+    let pieces = whole.into_iter().flat_map(|(name, text)| match settings.parts {
+        None => vec![(format!("{name}.txt"), text)],
+        Some(parts) => {
+            let number = |(part, text)| (format!("{name}-{}.txt", part + 1), text);
+            spread(&text, parts.get()).into_iter().enumerate().map(number).collect()
         }
+    });
+    for (name, prefixes) in pieces {
+        let count = prefixes.lines().count();
+        // A reader takes an empty list for "nothing is allowed"; hostnames without addresses are in the summary.
+        if count == 0 {
+            continue;
+        }
+        if let Some(limit) = settings.max_entries.filter(|&limit| count > limit) {
+            return Err(RenderError::Limit {
+                target: job.name.clone(),
+                object: format!("group {}", group.name),
+                what: "prefixes",
+                count,
+                limit,
+                ways_out:
+                    "raise `max-entries` or `parts`, select regional tags, or split the group"
+                        .to_owned(),
+            });
+        }
+        let mut context = Context::new();
+        context.insert("header", header);
+        // The built-in template does not look at it, and it holds all prefixes once more.
+        if job.templates.overrides(TEMPLATE) {
+            context.insert("group", &GroupContext::of(group));
+        }
+        context.insert("prefixes", &prefixes);
+        let bytes = prefixes.len() + 256;
+        files.push(File::new(name, job.templates.render_large(TEMPLATE, &context, bytes)?));
     }
     Ok(files)
 }

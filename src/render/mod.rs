@@ -29,6 +29,7 @@ pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
 pub use templates::{Templates, built_in};
 
 use crate::config::{Config, ConfigError, Dialect, Name, Target};
+use crate::os::two;
 use crate::ruleset::{self, RuleSet};
 use crate::snapshot::Digest;
 
@@ -89,14 +90,13 @@ pub fn render(
     templates: &Templates,
     wanted: &[Name],
 ) -> Result<Vec<Artifact>, RenderError> {
-    let mut artifacts = Vec::new();
-    for (name, target) in &config.targets {
-        if !wanted.is_empty() && !wanted.contains(name) {
-            continue;
-        }
-        artifacts.extend(render_target(name, target.get_ref(), rule_set, previous, templates)?);
-    }
-    Ok(artifacts)
+    let is_wanted = |name: &Name| wanted.is_empty() || wanted.contains(name);
+    let targets: Vec<_> = config.targets.iter().filter(|(name, _)| is_wanted(name)).collect();
+    let rendered = two::map(&targets, |(name, target)| {
+        render_target(name, target.get_ref(), rule_set, previous, templates)
+    });
+    // The error of the first target that has one, whichever was rendered first.
+    Ok(rendered.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 fn render_target(

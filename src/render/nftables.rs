@@ -212,7 +212,9 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
         NftablesMode::Own => "nftables/own.nft",
         NftablesMode::Embed => "nftables/embed.nft",
     };
-    Ok(vec![File::new(FILE, job.templates.render(template, &context)?)])
+    // A line for each.
+    let text = job.templates.render_large(template, &context, 40 * job.prefix_count())?;
+    Ok(vec![File::new(FILE, text)])
 }
 
 /// What the target creates in the kernel.

@@ -39,6 +39,9 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("paloalto/rules.xml", include_str!("../../templates/paloalto/rules.xml")),
 ];
 
+/// About what an object and its place in a group take in a file.
+const BYTES_A_PREFIX: usize = 192;
+
 pub(super) fn render(job: &Job<'_>, settings: &Panos) -> Result<Vec<File>, RenderError> {
     let objects = Objects::build(job.name, job.part, settings)?;
     limits::check(job.name, &objects, settings)?;
@@ -87,8 +90,11 @@ pub(super) fn render(job: &Job<'_>, settings: &Panos) -> Result<Vec<File>, Rende
 
 /// A rendered template without the empty lines that it may start with: a device would take them for commands.
 fn document(job: &Job<'_>, template: &str, context: &Context) -> Result<String, RenderError> {
-    let text = job.templates.render(template, context)?;
-    Ok(text.trim_start_matches('\n').to_owned())
+    let mut text =
+        job.templates.render_large(template, context, BYTES_A_PREFIX * job.prefix_count())?;
+    let empty = text.len() - text.trim_start_matches('\n').len();
+    text.drain(..empty);
+    Ok(text)
 }
 
 fn list_file(job: &Job<'_>, list: &List) -> Result<File, RenderError> {

@@ -97,13 +97,32 @@ impl Templates {
         Ok(Self { tera, overridden })
     }
 
+    /// Whether the user's template takes the place of the built-in one.
+    pub(super) fn overrides(&self, name: &str) -> bool {
+        self.overridden.contains_key(name)
+    }
+
     /// Renders one template in memory.
     pub(super) fn render(&self, name: &str, context: &Context) -> Result<String, RenderError> {
-        let mut text = self.tera.render(name, context).map_err(|error| RenderError::Template {
+        self.render_large(name, context, 1 << 10)
+    }
+
+    /// The same for a text that will have about so many bytes: one that grows from nothing to a megabyte is copied again and
+    /// again, into memory that the kernel has yet to give.
+    pub(super) fn render_large(
+        &self,
+        name: &str,
+        context: &Context,
+        bytes: usize,
+    ) -> Result<String, RenderError> {
+        let failed = |message: String| RenderError::Template {
             name: name.to_owned(),
             from: self.overridden.get(name).cloned(),
-            message: error.to_string(),
-        })?;
+            message,
+        };
+        let mut text = Vec::with_capacity(bytes);
+        self.tera.render_to(name, context, &mut text).map_err(|error| failed(error.to_string()))?;
+        let mut text = String::from_utf8(text).map_err(|error| failed(error.to_string()))?;
         // Whatever a template does about white space, a text file ends with one newline.
         text.truncate(text.trim_end_matches('\n').len());
         text.push('\n');

@@ -104,14 +104,14 @@ mod tests {
             reason: "render".to_owned(),
             result,
             message: None,
-            behind: BTreeMap::new(),
-            notes: Vec::new(),
             rule_set: Digest::of(b""),
             publications: Vec::new(),
             summary: ChangeSummary {
                 groups: groups.into_iter().collect(),
                 ..ChangeSummary::default()
             },
+            behind: BTreeMap::new(),
+            notes: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! know: so a new program can ask an old agent, and the other way round.
 
 mod agent;
+mod belief;
 mod group;
 mod history;
 mod names;
@@ -17,6 +18,7 @@ mod status;
 pub mod text;
 
 pub use agent::{AgentStatus, FeedStatus, FoundStatus};
+pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus, belief};
 pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};
@@ -25,8 +27,12 @@ pub use prefix::{Approval, InGroup, Moved, PrefixChange, PrefixHistory};
 pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
+use crate::guard::BeliefError;
+use crate::os::files::FileError;
 use crate::publish::PublishError;
 use crate::state::StateError;
 
@@ -40,4 +46,15 @@ pub enum ReportError {
     /// The memory cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What is believed cannot be read.
+    #[error("{path} cannot be used: {source}", path = path.display())]
+    Belief {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BeliefError,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
 }

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::NameStatus;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
 use super::{
-    AgentStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus, ReportError, ServeStatus,
+    AgentStatus, BeliefStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus, ReportError,
+    ServeStatus,
 };
 use crate::config::Name;
+use crate::guard::Belief;
 use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store};
 use crate::snapshot::Digest;
 use crate::state::{Memory, Pause, Pin};
@@ -63,7 +65,10 @@ pub struct Status {
     /// The address groups in force, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupStatus>,
-    /// What the running agent holds until somebody decides, or time does.
+    /// What is believed; none while nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub belief: Option<BeliefStatus>,
+    /// What is held until somebody decides, or time does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HoldStatus>,
     /// Who is told, as the running agent sees it.
@@ -109,7 +114,9 @@ impl Status {
         let number = store.current()?;
         let generation = number.map(|number| store.read(number)).transpose()?;
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
-        Ok(Self::of(dir, number, generation.as_ref(), &memory, &drift, now).verified(verify))
+        let belief = super::belief(dir)?;
+        let status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
+        Ok(status.verified(verify).believing(&belief))
     }
 
     /// The status of what is known already, so that nothing needs to be read again.
@@ -159,11 +166,20 @@ impl Status {
             agent: None,
             feeds: Vec::new(),
             groups: Vec::new(),
+            belief: None,
             holds: Vec::new(),
             receivers: Vec::new(),
             names: Vec::new(),
             serve: None,
         }
+    }
+
+    /// With what is believed and held.
+    #[must_use]
+    pub fn believing(mut self, belief: &Belief) -> Self {
+        self.belief = BeliefStatus::of(belief);
+        self.holds = belief.holds().iter().map(HoldStatus::from).collect();
+        self
     }
 
     fn verified(mut self, verified: bool) -> Self {
@@ -204,6 +220,9 @@ impl Status {
                 publication.change_number,
                 publication.digest.short()
             ));
+        }
+        if let Some(belief) = &self.belief {
+            text.push_str(&belief.text(self.at));
         }
         for note in &self.notes {
             text.push_str(&format!("{WARNING}note{WARNING:#}: {}\n", note.trim_end()));

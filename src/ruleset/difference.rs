@@ -21,6 +21,10 @@ pub struct Difference {
     pub routes_added: Vec<Name>,
     /// Routes that are gone or differ.
     pub routes_removed: Vec<Name>,
+    /// Security rules that are new or differ.
+    pub security_added: Vec<Name>,
+    /// Security rules that are gone or differ.
+    pub security_removed: Vec<Name>,
 }
 
 /// What changes in a group.
@@ -109,15 +113,10 @@ impl Difference {
         let gone = |name: &Name| !new.rules.iter().any(|rule| rule.name == *name);
         difference.rules_removed =
             old.rules.iter().map(|rule| rule.name.clone()).filter(gone).collect();
-        let missing_in = |side: &RuleSet, other: &RuleSet| {
-            side.routes
-                .iter()
-                .filter(|route| !other.routes.contains(route))
-                .map(|route| route.name.clone())
-                .collect()
-        };
-        difference.routes_added = missing_in(new, old);
-        difference.routes_removed = missing_in(old, new);
+        difference.routes_added = missing(&new.routes, &old.routes, |route| &route.name);
+        difference.routes_removed = missing(&old.routes, &new.routes, |route| &route.name);
+        difference.security_added = missing(&new.security, &old.security, |rule| &rule.name);
+        difference.security_removed = missing(&old.security, &new.security, |rule| &rule.name);
         difference
     }
 
@@ -130,12 +129,25 @@ impl Difference {
             rules_changed,
             routes_added,
             routes_removed,
+            security_added,
+            security_removed,
         } = self;
-        groups.is_empty()
-            && [rules_added, rules_removed, rules_changed, routes_added, routes_removed]
-                .iter()
-                .all(|names| names.is_empty())
+        let names = [
+            rules_added,
+            rules_removed,
+            rules_changed,
+            routes_added,
+            routes_removed,
+            security_added,
+            security_removed,
+        ];
+        groups.is_empty() && names.iter().all(|names| names.is_empty())
     }
+}
+
+/// The names of those on one side that the other has not, or not in the same form.
+fn missing<T: PartialEq>(side: &[T], other: &[T], name: impl Fn(&T) -> &Name) -> Vec<Name> {
+    side.iter().filter(|one| !other.contains(one)).map(|one| name(one).clone()).collect()
 }
 
 fn group_change(
@@ -163,4 +175,40 @@ fn group_change(
     let hosts_removed = old_hosts.iter().filter(|host| !new_hosts.contains(host)).count();
     let changed = whole.is_some() || !space.is_empty() || hosts_added + hosts_removed > 0;
     changed.then(|| GroupChange { name: name.clone(), whole, space, hosts_added, hosts_removed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Direction, Protocol, Service};
+    use crate::ruleset::{Peer, SecurityRule};
+    use crate::snapshot::TagName;
+
+    fn with_port(port: u16) -> RuleSet {
+        let rule = SecurityRule {
+            name: "in-clients".parse().unwrap(),
+            direction: Direction::Inbound,
+            peer: Peer::Tag(TagName::new("Internet").unwrap()),
+            protocol: Protocol::Tcp,
+            services: vec![Service::tcp(port)],
+            purpose: "clients".to_owned(),
+            profile: "prod".parse().unwrap(),
+        };
+        RuleSet { security: vec![rule], ..RuleSet::default() }
+    }
+
+    #[test]
+    fn a_security_rule_that_comes_goes_or_differs_is_a_difference() {
+        let names: Vec<Name> = vec!["in-clients".parse().unwrap()];
+        let (none, one, other) = (RuleSet::default(), with_port(443), with_port(80));
+        assert!(Difference::between(&one, &one).is_empty());
+        for (old, new, added, removed) in
+            [(&none, &one, true, false), (&one, &none, false, true), (&one, &other, true, true)]
+        {
+            let difference = Difference::between(old, new);
+            assert!(!difference.is_empty());
+            assert_eq!(difference.security_added == names, added);
+            assert_eq!(difference.security_removed == names, removed);
+        }
+    }
 }

@@ -9,7 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::answer::Peer;
-use super::server::{Shared, converse};
+use super::connection::converse;
+use super::server::Shared;
 use super::view::{Lists, View};
 use crate::config::{Config, ServeSettings};
 

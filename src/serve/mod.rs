@@ -4,7 +4,7 @@
 //! of our own is answered with 503 and never with an empty list, 401 or 403; nothing can be changed over HTTP; a fault of the
 //! server never touches the agent's loop. Is handed values ([`View`]) and decides nothing.
 //!
-//! A connection goes through `doors` and `crowd` into a task of its own (`server`), speaks TLS (`tls`) on a stream that
+//! A connection goes through `doors` and `crowd` into a task of its own (`connection`), speaks TLS (`tls`) on a stream that
 //! does not wait for ever (`patient`), and each of its requests is judged (`access`), answered (`answer`) and counted
 //! (`counters`).
 
@@ -12,6 +12,7 @@ mod access;
 mod answer;
 mod clients;
 mod conditional;
+mod connection;
 mod content;
 mod counters;
 mod credentials;

@@ -1,4 +1,4 @@
-//! The server's life: threads, doors, connections, reload and stop.
+//! The server's life: threads, doors, reload and stop.
 //!
 //! It runs on threads of its own and shares nothing with the agent but the view: a flood or a fault here is not felt there.
 
@@ -8,29 +8,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::Gate;
-use super::answer::{Peer, answer};
 use super::clients::{Clients, Fetch, Fetches};
-use super::counters::{Counters, Reason};
+use super::connection::admit;
+use super::counters::Counters;
 use super::credentials::{CertificateTime, Credentials};
-use super::crowd::{Crowd, Refusal, Seat};
-use super::doors::{Bound, Caller, Door, Place, bind_place, handed_over};
+use super::crowd::Crowd;
+use super::doors::{Bound, Door, Place, bind_place, handed_over};
 use super::page::Page;
-use super::patient::Patient;
-use super::tls::{Keyring, subject};
 use super::view::View;
 use crate::config::{PlainHttp, ServeSettings, space};
 use crate::prefix::PrefixSet;
@@ -81,14 +74,14 @@ pub(super) struct Active {
 pub(super) struct Shared {
     active: RwLock<Arc<Active>>,
     view: watch::Receiver<Arc<View>>,
-    crowd: Arc<Crowd>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) gate: Gate,
     pub(super) page: Page,
     pub(super) clients: Clients,
     pub(super) counters: Counters,
     doors: Mutex<BTreeMap<Place, DoorState>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
 }
 
 /// A place and what became of it.
@@ -146,7 +139,7 @@ impl Active {
     }
 
     /// Whether this client is answered at all.
-    fn admits(&self, address: IpAddr) -> bool {
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
         let plain = self.settings.tls.is_none();
         if address.is_loopback() {
             return true;
@@ -419,128 +412,4 @@ fn is_the_clients(error: &std::io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | InvalidInput | NotConnected
     )
-}
-
-/// Gives a client a task of its own, if it may come in.
-fn admit(shared: &Arc<Shared>, caller: Caller) {
-    let active = shared.active();
-    let address = match &caller {
-        Caller::Tcp(_, address) => Some(*address),
-        Caller::Unix(_) => None,
-    };
-    if address.is_some_and(|address| !active.admits(address)) {
-        shared.counters.refuse(Reason::network);
-        return;
-    }
-    let seat = match shared.crowd.enter(address, &active.settings.limits) {
-        Ok(seat) => seat,
-        Err(refusal) => {
-            shared.counters.refuse(match refusal {
-                Refusal::Full => Reason::full,
-                Refusal::Greedy => Reason::client_full,
-            });
-            return;
-        }
-    };
-    shared.counters.connections.inc();
-    let task = Arc::clone(shared);
-    shared.tasks.spawn(async move {
-        let _watch = PanicWatch(&task.counters, seat);
-        let patience = active.settings.limits.stall_timeout.duration();
-        match caller {
-            Caller::Tcp(stream, address) => {
-                let peer = Peer { address: Some(address), certificate: None };
-                let stream = Patient::new(stream, patience);
-                if active.settings.tls.is_some() {
-                    secure(&task, &active, stream, peer).await;
-                } else {
-                    converse(&task, &active, stream, peer).await;
-                }
-            }
-            Caller::Unix(stream) => {
-                converse(&task, &active, Patient::new(stream, patience), Peer::default()).await;
-            }
-        }
-    });
-}
-
-/// Counts a task that panicked. The runtime keeps a panic inside its task; it must be seen all the same.
-struct PanicWatch<'c>(
-    &'c Counters,
-    #[expect(dead_code, reason = "held for the time of the connection")] Seat,
-);
-
-impl Drop for PanicWatch<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.panics.inc();
-            tracing::error!("a connection ended in a panic; the others are not touched");
-        }
-    }
-}
-
-/// Speaks TLS with a client, then HTTP.
-async fn secure<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, mut peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Some(keyring) = certificate(active).await else {
-        // To be unreachable is what a firewall forgives.
-        shared.counters.refuse(Reason::certificate);
-        return;
-    };
-    let acceptor = TlsAcceptor::from(Arc::clone(&keyring.config));
-    let limit = active.settings.limits.handshake_timeout.duration();
-    let Ok(Ok(stream)) = timeout(limit, acceptor.accept(stream)).await else {
-        shared.counters.refuse(Reason::handshake);
-        return;
-    };
-    let certificates = stream.get_ref().1.peer_certificates();
-    peer.certificate = certificates.and_then(|chain| subject(chain.first()?));
-    converse(shared, active, stream, peer).await;
-}
-
-/// The certificate in service, after a look whether there is a newer one.
-async fn certificate(active: &Arc<Active>) -> Option<Arc<Keyring>> {
-    look_again(active).await;
-    active.credentials.keyring(Timestamp::now())
-}
-
-/// Looks whether credentials were renewed, unless that was done just now. A disk that hangs does not hold up anybody.
-async fn look_again(active: &Arc<Active>) {
-    if active.credentials.is_due() {
-        let active = Arc::clone(active);
-        let look =
-            tokio::task::spawn_blocking(move || active.credentials.refresh(Timestamp::now()));
-        let _ = timeout(Duration::from_secs(2), look).await;
-    }
-}
-
-/// Speaks HTTP with a client.
-pub(super) async fn converse<S>(shared: &Arc<Shared>, active: &Arc<Active>, stream: S, peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    look_again(active).await;
-    let limits = &active.settings.limits;
-    let service =
-        service_fn(|request| async { Ok::<_, Infallible>(answer(shared, &peer, request).await) });
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout.duration())
-            .max_headers(limits.headers)
-            .max_header_size(limits.header_bytes)
-            .max_buf_size(limits.header_bytes.max(64 * 1024))
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let lifetime = limits.connection_lifetime.duration();
-    tokio::select! {
-        // How a connection ended is the client's matter.
-        _ = connection.as_mut() => return,
-        () = sleep(lifetime) => {}
-        () = shared.stop.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = timeout(lifetime, connection).await;
 }

@@ -1,16 +1,49 @@
 //! The shape of a document: how its objects nest, which keys are read, and which must be there once.
 
 use super::error::Fault;
-use super::json::{Json, Stop};
+use super::json::{Inside, Json, Stop};
 use super::parse::Builder;
 use super::scalars::{Key, change_number, features, label};
 use super::{Cloud, Features, ServiceTag, SnapshotError, TagName};
 use crate::os::printable::printable;
 use crate::prefix::parse;
 
-/// Reads the whole document.
-pub(super) fn read(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(), Stop> {
-    let mut root = json.object("an object with changeNumber, cloud and values")?;
+/// How deep a tag lies: in the list of an object.
+pub(super) const TAG_DEPTH: u8 = 2;
+
+/// Where reading has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// To the end of the document.
+    Ended,
+    /// To a tag that begins where it was to stop; [`read_on`] goes on with it.
+    Stopped,
+}
+
+/// Reads the document: the whole of it, or up to a tag that begins exactly at the byte `stop`.
+pub(super) fn read(
+    json: &mut Json<'_>,
+    builder: &mut Builder<'_>,
+    stop: Option<u64>,
+) -> Result<Progress, Stop> {
+    let root = json.object("an object with changeNumber, cloud and values")?;
+    members(json, builder, root, stop)
+}
+
+/// Reads the rest of a document from the beginning of a tag.
+pub(super) fn read_on(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<Progress, Stop> {
+    builder.seen_values = true;
+    tag(json, builder)?;
+    tags(json, builder, Inside::begun(), None)?;
+    members(json, builder, Inside::begun(), None)
+}
+
+fn members(
+    json: &mut Json<'_>,
+    builder: &mut Builder<'_>,
+    mut root: Inside,
+    stop: Option<u64>,
+) -> Result<Progress, Stop> {
     while let Some(key) = json.key(&mut root, Key::of)? {
         let twice = |key| Fault::DuplicateKey { key, tag: None };
         match key {
@@ -29,7 +62,10 @@ pub(super) fn read(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(),
             Key::Values if builder.seen_values => return Err(refused(json, twice("values"))),
             Key::Values => {
                 builder.seen_values = true;
-                tags(json, builder)?;
+                let list = json.list("a list of tags")?;
+                if tags(json, builder, list, stop)? == Progress::Stopped {
+                    return Ok(Progress::Stopped);
+                }
             }
             // Never taken back by a second one.
             Key::NextLink => {
@@ -40,7 +76,8 @@ pub(super) fn read(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(),
             _ => json.skip()?,
         }
     }
-    json.end()
+    json.end()?;
+    Ok(Progress::Ended)
 }
 
 /// A fault, just behind the value that has it.
@@ -50,16 +87,19 @@ fn refused(json: &Json<'_>, fault: Fault) -> Stop {
     Stop::from(SnapshotError::Fault { line, column, fault })
 }
 
-fn tags(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(), Stop> {
-    let mut list = json.list("a list of tags")?;
+fn tags(
+    json: &mut Json<'_>,
+    builder: &mut Builder<'_>,
+    mut list: Inside,
+    stop: Option<u64>,
+) -> Result<Progress, Stop> {
     while json.element(&mut list)? {
-        tag(json, builder)?;
-        if builder.tags.len() > builder.policy.max_tags {
-            let limit = builder.policy.max_tags;
-            return Err(refused(json, Fault::TooMany { what: "tags", limit }));
+        if stop.is_some() && json.position()? == stop {
+            return Ok(Progress::Stopped);
         }
+        tag(json, builder)?;
     }
-    Ok(())
+    Ok(Progress::Ended)
 }
 
 /// What is known of the tag that is being read.
@@ -134,6 +174,10 @@ fn tag(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(), Stop> {
         v4: position(v4_start)?..position(builder.v4.len())?,
         v6: position(v6_start)?..position(builder.v6.len())?,
     });
+    if builder.tags.len() > builder.policy.max_tags {
+        let limit = builder.policy.max_tags;
+        return Err(refused(json, Fault::TooMany { what: "tags", limit }));
+    }
     Ok(())
 }
 

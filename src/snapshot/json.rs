@@ -75,6 +75,13 @@ pub(super) struct Inside {
     begun: bool,
 }
 
+impl Inside {
+    /// Behind an element or member.
+    pub(super) fn begun() -> Self {
+        Self { begun: true }
+    }
+}
+
 /// A text, without its quotes.
 pub(super) struct Text<'j> {
     /// The bytes, not known to be UTF-8 unless they are ASCII.
@@ -91,8 +98,14 @@ impl<'s> Json<'s> {
         Self::with_window(source, limit, WINDOW)
     }
 
-    fn with_window(source: &'s mut dyn Read, limit: u64, window: usize) -> Result<Self, Stop> {
-        let mut json = Self {
+    /// Reads from a source that begins in the midst of a document, so deep in its objects and lists. Places in errors count
+    /// from there.
+    pub(super) fn amidst(source: &'s mut dyn Read, limit: u64, depth: u8) -> Self {
+        Self { depth, ..Self::unread(source, limit, WINDOW) }
+    }
+
+    fn unread(source: &'s mut dyn Read, limit: u64, window: usize) -> Self {
+        Self {
             source,
             window: vec![0; window],
             filled: 0,
@@ -103,7 +116,11 @@ impl<'s> Json<'s> {
             first: None,
             depth: 0,
             decoded: Vec::new(),
-        };
+        }
+    }
+
+    fn with_window(source: &'s mut dyn Read, limit: u64, window: usize) -> Result<Self, Stop> {
+        let mut json = Self::unread(source, limit, window);
         while json.filled < 3 && json.more()? {}
         if json.window[..json.filled].starts_with(b"\xef\xbb\xbf") {
             json.next = 3;
@@ -306,6 +323,11 @@ impl<'s> Json<'s> {
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => Err(self.expected("a value")),
         }
+    }
+
+    /// How many bytes of the source lie before the next one that is no white space; `None` at its end.
+    pub(super) fn position(&mut self) -> Result<Option<u64>, Stop> {
+        Ok(self.peek()?.map(|_| self.gone.bytes + self.next as u64))
     }
 
     /// The document must have ended.

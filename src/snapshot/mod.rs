@@ -1,6 +1,6 @@
 //! One validated Service Tags document.
 //!
-//! Owns: what a publication may contain ([`Policy`]), how it is read ([`Snapshot::parse`]), and the digest
+//! Owns: what a publication may contain ([`Policy`]), how it is read ([`Snapshot::parse`], [`Snapshot::read_file`]), and the digest
 //! by which two publications are told apart. Promises: a [`Snapshot`] holds canonical prefixes only, nothing
 //! wider than the policy allows, nothing private or special, and names of a fixed alphabet, so that nothing
 //! that follows needs to distrust it. Does not know where a document came from or whether its content is
@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod example;
 mod features;
+mod halves;
 mod json;
 mod parse;
 mod publication;

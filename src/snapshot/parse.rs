@@ -66,7 +66,7 @@ impl Snapshot {
     pub fn read(document: &mut dyn Read, policy: &Policy) -> Result<Self, SnapshotError> {
         let mut builder = Builder::new(policy);
         Json::new(document, policy.max_bytes)
-            .and_then(|mut json| document::read(&mut json, &mut builder))
+            .and_then(|mut json| document::read(&mut json, &mut builder, None))
             .map_err(SnapshotError::from)?;
         builder.finish().map_err(SnapshotError::Whole)
     }
@@ -96,6 +96,37 @@ impl<'p> Builder<'p> {
             v4: Vec::with_capacity(70_000),
             v6: Vec::with_capacity(30_000),
         }
+    }
+
+    /// Appends what was read from where this one stopped, by somebody else; false, and nothing is changed, when the two do not
+    /// make one document within the bounds.
+    pub(super) fn append(&mut self, mut behind: Self) -> bool {
+        let (v4, v6) = (self.v4.len(), self.v6.len());
+        let prefixes = v4 + behind.v4.len() + v6 + behind.v6.len();
+        let twice = self.cloud.is_some() && behind.cloud.is_some()
+            || self.change_number.is_some() && behind.change_number.is_some();
+        let (Ok(v4), Ok(v6), Ok(_)) =
+            (u32::try_from(v4), u32::try_from(v6), u32::try_from(prefixes))
+        else {
+            return false;
+        };
+        if twice
+            || prefixes > self.policy.max_prefixes
+            || self.tags.len() + behind.tags.len() > self.policy.max_tags
+        {
+            return false;
+        }
+        self.cloud = self.cloud.or(behind.cloud);
+        self.change_number = self.change_number.or(behind.change_number);
+        self.next_link |= behind.next_link;
+        self.v4.append(&mut behind.v4);
+        self.v6.append(&mut behind.v6);
+        self.tags.extend(behind.tags.into_iter().map(|tag| ServiceTag {
+            v4: tag.v4.start + v4..tag.v4.end + v4,
+            v6: tag.v6.start + v6..tag.v6.end + v6,
+            ..tag
+        }));
+        true
     }
 
     /// Takes a prefix as it is written. The text need not be UTF-8 to be refused.
@@ -148,8 +179,12 @@ impl<'p> Builder<'p> {
         }
         for tag in &self.tags {
             check_space(cloud, &self.policy.allow_special, tag, &self.v4, &self.v6)?;
-            self.v4[tag.v4.start as usize..tag.v4.end as usize].sort_unstable();
-            self.v6[tag.v6.start as usize..tag.v6.end as usize].sort_unstable();
+            // The order of the types, by keys that are compared faster.
+            self.v4[tag.v4.start as usize..tag.v4.end as usize].sort_unstable_by_key(|net| {
+                u64::from(net.addr().to_bits()) << 8 | u64::from(net.prefix_len())
+            });
+            self.v6[tag.v6.start as usize..tag.v6.end as usize]
+                .sort_unstable_by_key(|net| (net.addr().to_bits(), net.prefix_len()));
         }
         Snapshot::assemble(cloud, change_number, self.tags, self.v4, self.v6)
     }

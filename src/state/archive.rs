@@ -166,6 +166,11 @@ impl Archive {
         self.document_path(entry.cloud, entry.bytes)
     }
 
+    /// Forgets the document of a cloud, so that a feed has to bring it anew.
+    pub fn forget(&self, cloud: Cloud) -> Result<(), StateError> {
+        Ok(files::remove(&self.entry_path(cloud))?)
+    }
+
     fn write(&self, entry: &Entry) -> Result<(), StateError> {
         files::replace(&self.entry_path(entry.cloud), &record::bytes(entry)?)?;
         Ok(())

@@ -68,10 +68,13 @@ pub struct Rebaseline {
     pub at: Timestamp,
     /// Which cloud.
     pub cloud: Cloud,
-    /// The digest that was taken.
+    /// The digest that was taken; of a beginning with nothing, the one that counts no more.
     pub digest: Digest,
     /// Why, in the operator's words.
     pub reason: String,
+    /// Who began with nothing; none where a publication was given by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A generation that is kept in force until `resume`.
@@ -243,7 +246,22 @@ impl Memory {
             cloud,
             digest: publication.digest(),
             reason: reason.to_owned(),
+            by: None,
         });
+    }
+
+    /// Forgets which publication of a cloud is the newest: the next one is taken whatever its date and number are. False when
+    /// none is known.
+    pub fn forget(&mut self, cloud: Cloud, reason: &str, by: &str, now: Timestamp) -> bool {
+        let Some(known) = self.publications.remove(&cloud) else { return false };
+        self.rebaselines.push(Rebaseline {
+            at: now,
+            cloud,
+            digest: known.digest,
+            reason: reason.to_owned(),
+            by: Some(by.to_owned()),
+        });
+        true
     }
 }
 

@@ -170,3 +170,30 @@ fn one_client_does_not_take_the_place_of_the_others() {
     }
     assert_eq!(closed, 4);
 }
+
+#[test]
+fn no_range_takes_more_than_the_list() {
+    let house = House::open("");
+    let text = "192.0.2.0/24\n".repeat(100);
+    house.show(&lists(1, &[("fw", "a.txt", &text)]));
+    let many = format!("bytes={}", vec!["0-"; 2_000].join(","));
+    for range in [
+        "bytes=0-18446744073709551615",
+        "bytes=18446744073709551615-",
+        "bytes=99999999999999999999999999-99999999999999999999999999",
+        "bytes=-99999999999999999999999999",
+        "bytes=1-0",
+        "bytes=--1",
+        "bytes=0-0,-1,0-",
+        &many,
+    ] {
+        let answer = house.get("/lists/fw/a.txt", &[("range", range)]);
+        let length = answer.body.len();
+        match answer.status {
+            200 => assert_eq!(answer.text(), text, "{range}"),
+            206 | 416 => {}
+            status => panic!("{range}: {status}"),
+        }
+        assert!(length <= text.len(), "{range}: {length}");
+    }
+}

@@ -238,3 +238,30 @@ fn an_expired_certificate_makes_the_server_unreachable_instead_of_untrusted() {
         curl(&house, &["--cacert", "ca.pem"]).unwrap().stdout == b"192.0.2.0/24\n"
     });
 }
+
+#[test]
+fn what_is_no_tls_is_refused_and_the_others_are_served() {
+    let (house, _) = house("");
+    let mut oversized = vec![0x16, 3, 1, 0xff, 0xff];
+    oversized.resize(1 << 20, 0);
+    let mut nothing_known = vec![0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3];
+    nothing_known.extend([7; 32]);
+    // No session, one cipher suite that does not exist, no compression.
+    nothing_known.extend([0, 0, 2, 0xfa, 0xfa, 1, 0]);
+    for hello in [
+        b"GET /lists/fw/a.txt HTTP/1.1\r\nhost: x\r\n\r\n".as_slice(),
+        &[0; 64],
+        &[0x80, 46, 1, 0, 2, 0, 21, 0, 0, 0, 16],
+        &[0x16, 3, 1, 0, 4, 1, 0, 0xff, 0xff],
+        &[0x15, 3, 3, 0, 2, 2, 40],
+        &oversized,
+        &nothing_known,
+    ] {
+        let answer = house.raw(hello);
+        // At most an alert, and never a word of HTTP.
+        assert!(answer.len() <= 16 && !answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+    eventually("nobody is left", || house.server.connections() == 0);
+    assert_eq!(shown(&house).is_some(), Command::new("openssl").arg("version").output().is_ok());
+    assert_eq!(house.get_unix("/healthz").status, 200);
+}

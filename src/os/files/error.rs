@@ -146,6 +146,8 @@ pub enum Step {
     SyncFolder,
     /// Create a folder.
     CreateFolder,
+    /// Remove the file.
+    Remove,
 }
 
 impl fmt::Display for Step {
@@ -165,6 +167,7 @@ impl fmt::Display for Step {
             Self::Rename => "rename the new file over",
             Self::SyncFolder => "bring to disk (fsync) the folder",
             Self::CreateFolder => "create the folder",
+            Self::Remove => "remove",
         })
     }
 }

@@ -54,6 +54,8 @@ pub(super) fn holds_in(
         match file.read(&mut piece) {
             Ok(0) => return Ok(rest.is_empty()),
             Ok(count) => match rest.strip_prefix(&piece[..count]) {
+                // Less than was asked for: a regular file has ended there, and needs not be asked once more.
+                Some([]) if count < piece.len() => return Ok(true),
                 Some(after) => rest = after,
                 None => return Ok(false),
             },

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::feed::Feed;
 use super::objects::{FamilyObjects, Fqdn, GroupObject, Objects, ServiceObject};
 use super::policy::Policy;
-use crate::render::context::packed_nets;
+use crate::render::context::batches;
 
 /// What a script makes or writes anew: each object after those that it refers to.
 #[derive(Serialize)]
@@ -22,8 +22,8 @@ pub(super) struct Scripted<'o> {
 /// Addresses and groups of one family.
 #[derive(Serialize)]
 struct Addresses<'o> {
-    /// Prefixes, one a line.
-    prefixes: String,
+    /// Prefixes, one a line, some in each text.
+    prefixes: Vec<String>,
     fqdns: Vec<&'o Fqdn>,
     groups: Vec<&'o GroupObject>,
 }
@@ -42,7 +42,8 @@ pub(super) struct Gone {
 #[derive(Default, Serialize)]
 struct GoneAddresses {
     groups: Vec<String>,
-    prefixes: String,
+    /// Prefixes, one a line, some in each text.
+    prefixes: Vec<String>,
     fqdns: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ impl<'o> Scripted<'o> {
     pub(super) fn whole(now: &'o Objects) -> Self {
         let [v4, v6] = &now.families;
         let addresses = |family: &'o FamilyObjects| Addresses {
-            prefixes: packed_nets(&family.v4, &family.v6),
+            prefixes: batches(&family.v4, &family.v6),
             fqdns: family.fqdns.iter().collect(),
             groups: family.groups.iter().collect(),
         };
@@ -122,13 +123,13 @@ fn family<'o>(before: &FamilyObjects, now: &'o FamilyObjects) -> (Addresses<'o>,
     // A group stands after its members, so it goes before them.
     gone_groups.reverse();
     let made = Addresses {
-        prefixes: packed_nets(&without(&now.v4, &before.v4), &without(&now.v6, &before.v6)),
+        prefixes: batches(&without(&now.v4, &before.v4), &without(&now.v6, &before.v6)),
         fqdns,
         groups,
     };
     let gone = GoneAddresses {
         groups: gone_groups.into_iter().map(|group| group.name.clone()).collect(),
-        prefixes: packed_nets(&without(&before.v4, &now.v4), &without(&before.v6, &now.v6)),
+        prefixes: batches(&without(&before.v4, &now.v4), &without(&before.v6, &now.v6)),
         fqdns: gone_fqdns.into_iter().map(|fqdn| fqdn.name.clone()).collect(),
     };
     (made, gone)

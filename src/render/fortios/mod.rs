@@ -33,6 +33,9 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
     ("fortinet/script.conf", include_str!("../../../templates/fortinet/script.conf")),
 ];
 
+/// About what an object and its place in a group take in a script.
+const BYTES_A_PREFIX: usize = 224;
+
 pub(super) fn render(job: &Job<'_>, settings: &Fortios) -> Result<Vec<File>, RenderError> {
     let now = Objects::of(job.name, job.part, settings)?;
     let stem = match settings.format {
@@ -109,7 +112,8 @@ fn script(
     context.insert("move_before", &settings.move_before);
     context.insert("made", made);
     context.insert("gone", gone);
-    job.templates.render("fortinet/script.conf", &context)
+    let bytes = BYTES_A_PREFIX * job.prefix_count();
+    job.templates.render_large("fortinet/script.conf", &context, bytes)
 }
 
 fn check(job: &Job<'_>, settings: &Fortios, now: &Objects) -> Result<String, RenderError> {
@@ -122,12 +126,32 @@ fn check(job: &Job<'_>, settings: &Fortios, now: &Objects) -> Result<String, Ren
     context.insert("identity", &settings.identity().is_some());
     context.insert("policies", &now.policies);
     context.insert("move_before", &settings.move_before);
-    let groups: Vec<&objects::GroupObject> =
-        now.families.iter().flat_map(|family| &family.groups).collect();
-    context.insert("groups", &groups);
+    context.insert("groups", &whole_groups(now));
     context.insert("fqdns", &now.families.iter().any(|family| !family.fqdns.is_empty()));
     context.insert("counts", &[now.families[0].count, now.families[1].count]);
     job.templates.render("fortinet/check.txt", &context)
+}
+
+/// A group of the configuration, without its members.
+#[derive(Serialize)]
+struct WholeGroup<'o> {
+    name: &'o str,
+    what: &'o str,
+    v6: bool,
+    members: usize,
+}
+
+fn whole_groups(now: &Objects) -> Vec<WholeGroup<'_>> {
+    let groups = now.families.iter().flat_map(|family| &family.groups);
+    groups
+        .filter(|group| group.whole)
+        .map(|group| WholeGroup {
+            name: &group.name,
+            what: &group.what,
+            v6: group.v6,
+            members: group.members,
+        })
+        .collect()
 }
 
 /// What every feed has in common.

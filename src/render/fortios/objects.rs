@@ -99,9 +99,10 @@ impl Objects {
         };
         let services = if settings.policies { services(&flows, settings) } else { Vec::new() };
         for (family, what) in families.iter_mut().zip(["IPv4", "IPv6"]) {
-            family.v4.sort_unstable();
+            // Sorted runs one behind the other: what the standard library's stable sort is made for.
+            family.v4.sort();
             family.v4.dedup();
-            family.v6.sort_unstable();
+            family.v6.sort();
             family.v6.dedup();
             family.fqdns.sort_unstable_by(|left, right| left.name.cmp(&right.name));
             family.fqdns.dedup();

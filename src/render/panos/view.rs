@@ -15,6 +15,9 @@ use crate::prefix::text;
 /// Members in one command: the line stays below what a terminal takes.
 const BATCH: usize = 50;
 
+/// Addresses in one text: many times as many are copied about in memory that the kernel has yet to give.
+const ADDRESSES: usize = 256;
+
 /// Addresses with the same tags.
 #[derive(Serialize)]
 struct AddressesView<'o> {
@@ -165,6 +168,7 @@ fn addresses(addresses: &[Address]) -> Vec<AddressesView<'_>> {
     sorted.sort_by(|left, right| left.tags.cmp(&right.tags));
     sorted
         .chunk_by(|left, right| left.tags == right.tags)
+        .flat_map(|same| same.chunks(ADDRESSES))
         .map(|same| AddressesView {
             tags: Tags::of(&same[0].tags),
             packed: packed(same.iter().map(|address| &address.net)),

@@ -37,7 +37,7 @@ fn read(text: &[u8], window: usize, pieces: &[usize]) -> Result<String, String> 
     let mut builder = Builder::new(&policy);
     let mut json =
         Json::with_window(&mut source, 1 << 20, window).map_err(|stop| stop.0.to_string())?;
-    document::read(&mut json, &mut builder).map_err(|stop| stop.0.to_string())?;
+    document::read(&mut json, &mut builder, None).map_err(|stop| stop.0.to_string())?;
     builder
         .finish()
         .map(|snapshot| snapshot.digest().to_string())
