@@ -24,7 +24,7 @@ use tagwall::{feed, pipeline};
 
 const ROUNDS: usize = 21;
 
-fn newest_two() -> Option<[PathBuf; 2]> {
+fn publications() -> Option<Vec<PathBuf>> {
     let base = std::env::var_os("TAGWALL_FEEDS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"),
         PathBuf::from,
@@ -32,7 +32,8 @@ fn newest_two() -> Option<[PathBuf; 2]> {
     let folder = std::fs::read_dir(base.join("public")).ok()?;
     let mut all: Vec<PathBuf> = folder.filter_map(|entry| Some(entry.ok()?.path())).collect();
     all.sort();
-    all.last_chunk::<2>().cloned()
+    all.reverse();
+    Some(all)
 }
 
 fn is_own_namespace() -> bool {
@@ -40,15 +41,15 @@ fn is_own_namespace() -> bool {
     of("self") != of("1") && of("self").is_some()
 }
 
-/// The requests of two publications.
-fn requests(target: &str, feeds: &[PathBuf; 2]) -> [Request; 2] {
+/// The requests of the newest publication and of the newest before it that has other rules.
+fn requests(target: &str, feeds: &[PathBuf]) -> [Request; 2] {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/examples/seven-tags.toml");
     let text = std::fs::read_to_string(&example).unwrap();
     let rules = text.split_once("[targets.").map(|(rules, _)| rules.to_owned()).unwrap();
     let config = Config::parse(&example, rules + target).unwrap();
     let templates = Templates::load(&config).unwrap();
-    feeds.clone().map(|path| {
-        let publication = feed::from_file(&path, &config.policy()).unwrap();
+    let mut requests = feeds.iter().map(|path| {
+        let publication = feed::from_file(path, &config.policy()).unwrap();
         let mut publications = Publications::new();
         publications.insert(publication.snapshot.cloud(), publication);
         let rule_set =
@@ -57,7 +58,11 @@ fn requests(target: &str, feeds: &[PathBuf; 2]) -> [Request; 2] {
         let artifacts = render::render(&config, &rule_set, None, &templates, &[]).unwrap();
         let now = jiff::Timestamp::now();
         Request::of(&config, rule_set, artifacts, &publications, "bench".to_owned(), now).unwrap()
-    })
+    });
+    let newest = requests.next().unwrap();
+    let digest = newest.rule_set.digest();
+    let earlier = requests.find(|earlier| earlier.rule_set.digest() != digest);
+    [earlier.unwrap(), newest]
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -69,21 +74,28 @@ fn median(mut times: Vec<Duration>) -> Duration {
 fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
     let link = publisher.store().dir().join("current");
     let before = std::fs::read_link(&link).ok();
-    let ready = AtomicBool::new(false);
+    let (ready, done) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let seen = scope.spawn(|| {
             ready.store(true, Ordering::Release);
             while std::fs::read_link(&link).ok() == before {
+                if done.load(Ordering::Acquire) && std::fs::read_link(&link).ok() == before {
+                    return None;
+                }
                 std::hint::spin_loop();
             }
-            Instant::now()
+            Some(Instant::now())
         });
         while !ready.load(Ordering::Acquire) {
             std::hint::spin_loop();
         }
         let begun = Instant::now();
-        publisher.publish(request, Retention::default()).unwrap();
-        seen.join().unwrap() - begun
+        let published = publisher.publish(request, Retention::default());
+        // One more look is taken after this: what was published is seen.
+        done.store(true, Ordering::Release);
+        let seen = seen.join().unwrap();
+        published.unwrap();
+        seen.unwrap() - begun
     })
 }
 
@@ -94,7 +106,7 @@ fn nft(file: &Path) -> Duration {
 }
 
 fn main() {
-    let Some(feeds) = newest_two() else {
+    let Some(feeds) = publications() else {
         println!("skipped: no real publications");
         return;
     };

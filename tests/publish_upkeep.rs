@@ -179,3 +179,26 @@ fn a_running_agent_restores_where_it_is_asked_to() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     agent.wait().unwrap();
 }
+
+/// nft finds none of two sets that it is asked for at once: then every update of two was taken for a kernel that somebody had changed,
+/// and all was loaded anew, with its counters at nothing.
+#[test]
+fn an_update_of_several_sets_makes_nothing_else_anew() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    let handles = || host.namespace.run(&["nft", "-a", "list", "table", "inet", "tagwall"], b"");
+    let handle = |text: &str| {
+        let line = text.lines().find(|line| line.contains("chain tw-outbound")).unwrap().to_owned();
+        line.split("# handle ").nth(1).unwrap().to_owned()
+    };
+    // Chain and counters are those of before as long as the table is not made anew.
+    let before = handle(&handles());
+    host.configure(&grouped("\"192.0.2.0/25\"", EDGE).replace("203.0.113.0/24", "203.0.113.0/25"));
+    host.expect(0, &["render"]);
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(!status.contains("the whole artifact was loaded"), "{status}");
+    assert_eq!(handle(&handles()), before, "the table was made anew");
+    let update = host.path("state/current/archive/edge.update.nft");
+    let update = fs::read_to_string(update).unwrap();
+    assert!(update.contains("tw-a-v4") && update.contains("tw-b-v4"), "{update}");
+}

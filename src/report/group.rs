@@ -104,8 +104,6 @@ mod tests {
             reason: "render".to_owned(),
             result,
             message: None,
-            behind: BTreeMap::new(),
-            notes: Vec::new(),
             rule_set: Digest::of(b""),
             publications: Vec::new(),
             summary: ChangeSummary {

@@ -126,7 +126,10 @@ impl Clients {
     /// Takes in what was kept of an earlier run; what is known already is newer.
     pub(super) fn restore(&self, kept: Fetches) {
         let mut table = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        for fetch in kept.fetches.into_iter().take(MOST.saturating_sub(table.len())) {
+        for fetch in kept.fetches {
+            if table.len() >= MOST {
+                break;
+            }
             table.entry((fetch.address, fetch.user.clone(), fetch.list.clone())).or_insert(fetch);
         }
     }

@@ -64,8 +64,6 @@ fn history(groups: &[GroupStatus]) -> History {
             result: if failed { EntryResult::Failed } else { EntryResult::Recorded },
             message: failed
                 .then(|| "target edge, verify: nft: syntax error, unexpected }".to_owned()),
-            behind: BTreeMap::new(),
-            notes: Vec::new(),
             rule_set: Digest::of(b"rules"),
             publications: vec![publication("2025-09-08", 367)],
             summary: ChangeSummary { groups: changes, ..ChangeSummary::default() },

@@ -109,22 +109,18 @@ pub(super) fn sets(
     only: Option<&[String]>,
 ) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
     let (family, name) = (&table.family, &table.table);
+    // nft finds no set any more when it is asked for two at once.
     let command = match only {
-        None => format!("list table {family} {name}"),
-        Some(sets) => sets
-            .iter()
-            .map(|set| format!("list set {family} {name} {set}"))
-            .collect::<Vec<_>>()
-            .join("; "),
+        Some([set]) => format!("list set {family} {name} {set}"),
+        _ => format!("list table {family} {name}"),
     };
     let Some(text) = listing(firewall, &["-j", &command])? else { return Ok(BTreeMap::new()) };
-    let mut sets = BTreeMap::new();
-    // One document for each `list`.
-    for document in serde_json::Deserializer::from_slice(&text).into_iter::<Value>() {
-        let document = document
-            .map_err(|error| FirewallError::Answer { program: "nft", reason: error.to_string() })?;
-        let objects = document.get("nftables").and_then(Value::as_array);
-        sets.extend(sets_of(objects.map(Vec::as_slice).unwrap_or_default())?);
+    let document: Value = serde_json::from_slice(&text)
+        .map_err(|error| FirewallError::Answer { program: "nft", reason: error.to_string() })?;
+    let objects = document.get("nftables").and_then(Value::as_array);
+    let mut sets = sets_of(objects.map(Vec::as_slice).unwrap_or_default())?;
+    if let Some(only) = only {
+        sets.retain(|set, _| only.contains(set));
     }
     Ok(sets)
 }
