@@ -258,3 +258,46 @@ fn small_generations_are_kept_briefly_and_a_rollback_looks_past_them() {
     assert!(agent.file("lists/more.txt").is_empty(), "{}", agent.ask(&["history"]));
     agent.stop();
 }
+
+#[test]
+fn an_answer_outside_of_the_tag_that_should_hold_it_is_told_everywhere() {
+    let server = server(&["198.51.100.250"]);
+    let mut agent = Agent::new();
+    let messages = agent.folder.path().join("messages");
+    let expected = &format!(
+        "expected-tag = \"AzureActiveDirectory\"\n[serve]\nlisten = [\"127.0.0.1:0\"]\n[notify.ops]\ngather = \"100ms\"\n\
+         [notify.ops.command]\nrun = [\"/usr/bin/tee\", \"-a\", \"{}\"]\n",
+        messages.display()
+    );
+    agent.configure(&server, expected);
+    agent.start();
+    agent.until_listed("198.51.100.250");
+    let outside = agent.until(|| Some(agent.name()["outside"].clone()).filter(|it| !it.is_null()));
+    assert_eq!(outside["tag"], "AzureActiveDirectory");
+    assert_eq!(outside["addresses"][0], "198.51.100.250");
+    let logged = "an address lies outside of the tag that should hold it";
+    agent.until(|| agent.log().contains(logged).then_some(()));
+    assert_eq!(agent.log().matches(logged).count(), 1, "{}", agent.log());
+    for args in [&["status"][..], &["explain", "a.example.com"]] {
+        let text = agent.ask(args);
+        assert!(text.contains("outside of AzureActiveDirectory"), "{args:?}\n{text}");
+    }
+    agent.until(|| {
+        let told = fs::read_to_string(&messages).unwrap_or_default();
+        told.contains("name a.example.com: outside").then_some(())
+    });
+    let metrics = agent.until(|| {
+        let place = agent.json(&["status", "--json"])["serve"]["places"][0].clone();
+        let url = format!("http://{}/metrics", place.as_str()?.split(' ').next()?);
+        let text = Command::new("curl").args(["-s", &url]).output().ok()?.stdout;
+        let text = String::from_utf8(text).unwrap();
+        text.contains("tagwall_hostname_addresses_outside{name=\"a.example.com\"} 1.0")
+            .then_some(text)
+    });
+    let by = format!(
+        "tagwall_hostname_resolver_addresses{{name=\"a.example.com\",resolver=\"{}\"}} 1",
+        server.address
+    );
+    assert!(metrics.contains(&by), "{metrics}");
+    agent.stop();
+}

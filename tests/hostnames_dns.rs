@@ -1,6 +1,7 @@
 //! Names resolved with real packets: a real authoritative server, and one that lies.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::panic, reason = "a test may fail by panicking")]
+#![expect(clippy::print_stderr, reason = "a skipped test must say so")]
 
 mod common;
 
@@ -354,4 +355,94 @@ async fn a_real_server_rotates_and_every_address_stays() {
         follower.book().entry(&host("a.example.com")).unwrap().aliases,
         ["edge.example.com"]
     );
+}
+
+/// A zone signed with a key of its own, and the key as a trust anchor; none where the tools are missing.
+fn signed(zone: &str) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    common::write(&folder.path().join("zone"), zone.as_bytes());
+    let run = |program: &str, args: &[&str]| {
+        let output =
+            std::process::Command::new(program).args(args).current_dir(folder.path()).output();
+        let Ok(output) = output else {
+            eprintln!("skipped: {program} is not installed");
+            return None;
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    let key = run("ldns-keygen", &["-a", "ECDSAP256SHA256", "-k", "example.com"])?;
+    run("ldns-signzone", &["-o", "example.com", "zone", &key])?;
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    Some((read("zone.signed"), read(&format!("{key}.key"))))
+}
+
+#[tokio::test]
+async fn with_dnssec_what_is_signed_is_taken_and_what_was_changed_is_not() {
+    let plain =
+        zone().replace("abroad 60 CNAME other.example.net.\n", "changed 60 A 198.51.100.8\n");
+    let Some((text, anchor)) = signed(&plain) else { return };
+    // Somebody on the way changes an address; its signature is that of the true one.
+    let line = |address: &str| format!("changed.example.com.\t60\tIN\tA\t{address}\n");
+    let changed = text.replace(&line("198.51.100.8"), &line("203.0.113.66"));
+    assert_ne!(changed, text);
+    let Some(server) = Nsd::start(&[("example.com", &changed)]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("anchor");
+    common::write(&file, anchor.as_bytes());
+    let settings = format!(
+        "resolvers = [\"{}\"]\ndnssec = true\ntrust-anchor = \"{}\"",
+        server.address,
+        file.display()
+    );
+    let validating = Resolvers::new(&toml::from_str::<Dns>(&settings).unwrap()).unwrap();
+    let ask = async |name: &str| validating.look(&host(name)).await.replies.remove(0).v4;
+    assert_eq!(listed(&ask("plain.example.com").await), ["198.51.100.7", "198.51.100.8"]);
+    assert_eq!(listed(&ask("chain.example.com").await), ["198.51.100.7", "198.51.100.8"]);
+    let refused = ask("changed.example.com").await;
+    assert!(failed(&refused).contains("DNSSEC"), "{refused:?}");
+    // Without validation it would have been believed: so it was the signature.
+    let (v4, _) = self::ask(server.address, "changed.example.com").await;
+    assert_eq!(listed(&v4), ["203.0.113.66"]);
+    // Another key: nothing is believed, and a file without a key is said.
+    let Some((_, other)) = signed(&plain) else { return };
+    common::write(&file, other.as_bytes());
+    let strangers = Resolvers::new(&toml::from_str::<Dns>(&settings).unwrap()).unwrap();
+    let said = strangers.look(&host("plain.example.com")).await.replies.remove(0).v4;
+    assert!(matches!(said, Said::Failed(_)), "{said:?}");
+    common::write(&file, b"; nothing\n");
+    let error = Resolvers::new(&toml::from_str::<Dns>(&settings).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("anchor holds no DNSKEY record"), "{error}");
+}
+
+#[tokio::test]
+async fn over_tls_only_the_server_with_the_right_certificate_is_asked() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["dns.example.com".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let pem = (certificate.pem(), key.serialize_pem());
+    let Some(server) = Nsd::over_tls(&[("example.com", &zone())], (&pem.0, &pem.1)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right.pem"), folder.path().join("wrong.pem"));
+    common::write(&right, pem.0.as_bytes());
+    let other = rcgen::generate_simple_self_signed(vec!["dns.example.com".to_owned()]).unwrap();
+    common::write(&wrong, other.cert.pem().as_bytes());
+    let ask = async |name: &str, ca: &std::path::Path| {
+        let settings = format!(
+            "resolvers = [{{ address = \"{}\", transport = \"tls\", name = \"{name}\", ca = \"{}\" }}]\ntimeout = \"2s\"",
+            server.tls,
+            ca.display()
+        );
+        let resolvers = Resolvers::new(&toml::from_str::<Dns>(&settings).unwrap()).unwrap();
+        resolvers.look(&host("many.example.com")).await.replies.remove(0)
+    };
+    let reply = ask("dns.example.com", &right).await;
+    assert_eq!(listed(&reply.v4).len(), 60);
+    assert_eq!(reply.resolver, format!("tls://{}#dns.example.com", server.tls));
+    for (name, ca) in [("dns.example.com", &wrong), ("other.example.com", &right)] {
+        let said = ask(name, ca).await.v4;
+        assert!(matches!(said, Said::Failed(_)), "{name}: {said:?}");
+    }
 }

@@ -20,6 +20,8 @@ const KERNEL_THRESHOLD: u32 = 15;
 const NO_KERNEL: &str = "[targets.lists]\npath = \"/srv/lists/\"\n[targets.lists.list]\n";
 const NFTABLES: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
 const IPTABLES: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\n";
+const FEED: &str =
+    "[feeds.mirror.http]\nurl = \"https://mirror.example/ServiceTags_Example.json\"\n";
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -149,9 +151,13 @@ fn what_the_units_may_do_is_little() {
         eprintln!("{targets:?} {unit}: {}", level.unwrap_or("?"));
     };
     exposed(None, "tagwall.service", THRESHOLD);
-    exposed(Some(NO_KERNEL), "tagwall.service", THRESHOLD);
-    exposed(Some(NFTABLES), "tagwall.service", KERNEL_THRESHOLD);
-    exposed(Some(IPTABLES), "tagwall.service", KERNEL_THRESHOLD);
+    for (targets, threshold) in
+        [(NO_KERNEL, THRESHOLD), (NFTABLES, KERNEL_THRESHOLD), (IPTABLES, KERNEL_THRESHOLD)]
+    {
+        exposed(Some(targets), "tagwall.service", threshold);
+        // With a feed that is asked over the network.
+        exposed(Some(&format!("{targets}{FEED}")), "tagwall.service", threshold);
+    }
     exposed(None, "tagwall-boot.service", KERNEL_THRESHOLD);
 }
 

@@ -1,5 +1,7 @@
 //! What is wrong right now, for the people who are told. Pure: all that it needs is handed in.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::notifying::{View, dated};
@@ -12,6 +14,9 @@ use crate::snapshot::Cloud;
 
 /// So long before a credential ends one is told.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// So long a name is not answered before one is told.
+const UNANSWERED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Everything that is wrong, in a fixed order.
 pub(super) fn all(view: &View<'_>) -> Vec<Event> {
@@ -35,6 +40,7 @@ pub(super) fn all(view: &View<'_>) -> Vec<Event> {
             push(&mut events, EventKind::Stale, format!("cloud {cloud}"), &text);
         }
     }
+    names(view, &mut events);
     expiring(view, &mut events);
     events
 }
@@ -142,6 +148,43 @@ fn stale(view: &View<'_>, cloud: Cloud) -> Option<String> {
         let day = newest.strftime("%Y-%m-%d");
         format!("the newest publication is of {day}, more than {} old", length(limit))
     })
+}
+
+/// Hostnames that nobody answers, and answers that no one should give.
+fn names(view: &View<'_>, events: &mut Vec<Event>) {
+    for name in &view.status.names {
+        let subject = |what: &str| format!("name {}{what}", name.name);
+        let silent = view.now.duration_since(name.answered.unwrap_or(view.since));
+        if name.failures > 0 && silent >= UNANSWERED {
+            let last = name.answered.map_or_else(
+                || "never answered yet".to_owned(),
+                |at| format!("last answered at {at}"),
+            );
+            let reasons: BTreeSet<&str> = name.troubles.values().map(String::as_str).collect();
+            let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
+            let text = format!("{last}, what is known of it stays: {reasons}");
+            push(events, EventKind::Failed, subject(""), &text);
+        }
+        if !name.refused.is_empty() {
+            let refused: Vec<String> = name
+                .refused
+                .iter()
+                .map(|(address, reason)| format!("{address} ({reason})"))
+                .collect();
+            let text = format!("answered with what is refused: {}", refused.join(", "));
+            push(events, EventKind::Failed, subject(": refused"), &text);
+        }
+        if let Some(outside) = &name.outside {
+            let addresses: Vec<String> =
+                outside.addresses.iter().map(ToString::to_string).collect();
+            let text = format!(
+                "answered with addresses outside of {}, which should hold them: news, or an attack; they are let through: {}",
+                outside.tag,
+                addresses.join(" ")
+            );
+            push(events, EventKind::Failed, subject(": outside"), &text);
+        }
+    }
 }
 
 /// Credentials and certificates that end soon, have ended, or cannot be read.

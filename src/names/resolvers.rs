@@ -18,8 +18,9 @@ use hickory_resolver::config::{
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
@@ -64,6 +65,14 @@ pub enum ResolverError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of trust anchors holds none.
+    #[error("{} holds no DNSKEY record, as `example.com. IN DNSKEY 257 3 13 …`: {reason}", .path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A resolver cannot be set up.
     #[error("resolver {label} cannot be used: {reason}")]
     Setup {
@@ -87,6 +96,7 @@ pub struct Resolvers {
 struct One {
     label: String,
     resolver: TokioResolver,
+    validates: bool,
 }
 
 impl std::fmt::Debug for Resolvers {
@@ -174,13 +184,13 @@ impl One {
             builder = builder.with_tls_config(tls);
         }
         if let Some(path) = &dns.trust_anchor {
-            // Read here and by the library: here the error names the file.
-            files::read_bounded(path, MAX_FILE)?;
+            // Handed over as a value: the library only takes note that its option names a file, and uses the root's keys.
+            builder = builder.with_trust_anchor(Arc::new(trust_anchors(path)?));
         }
         let setup =
             |error: NetError| ResolverError::Setup { label: label.clone(), reason: reason(&error) };
         let resolver = builder.build().map_err(setup)?;
-        Ok(Self { label, resolver })
+        Ok(Self { label, resolver, validates: dns.dnssec })
     }
 
     async fn ask(&self, name: &HostName, family: RecordType, limit: Duration) -> Said {
@@ -190,7 +200,7 @@ impl One {
         // Fully qualified: no search list makes another name of it.
         question.set_fqdn(true);
         match tokio::time::timeout(limit, self.resolver.lookup(question.clone(), family)).await {
-            Ok(Ok(lookup)) => end_of_chain(&question, &lookup),
+            Ok(Ok(lookup)) => end_of_chain(&question, &lookup, self.validates),
             Ok(Err(error)) => failure(&error),
             Err(_) => Said::Failed(format!("no answer within {} s", limit.as_secs_f32())),
         }
@@ -208,7 +218,6 @@ fn options(dns: &Dns) -> ResolverOpts {
     // Sixteen bits of an identifier, a random port, and the case of each letter: what a forger off the path must guess.
     options.case_randomization = true;
     options.validate = dns.dnssec;
-    options.trust_anchor.clone_from(&dns.trust_anchor);
     options
 }
 
@@ -259,8 +268,8 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ResolverErro
 
 /// The addresses at the end of the chain of aliases that starts with the question. Whatever else stands in the answer was
 /// not asked for and is left alone; so is what failed its validation.
-pub(super) fn end_of_chain(question: &Name, lookup: &Lookup) -> Said {
-    let records = || lookup.answers().iter().filter(|record| believable(record));
+pub(super) fn end_of_chain(question: &Name, lookup: &Lookup, validated: bool) -> Said {
+    let records = || lookup.answers().iter().filter(|record| believable(record, validated));
     let mut at = question.clone();
     let mut aliases = Vec::new();
     let mut ttl = u32::MAX;
@@ -297,10 +306,22 @@ pub(super) fn end_of_chain(question: &Name, lookup: &Lookup) -> Said {
     Said::Addresses { addresses, ttl, aliases }
 }
 
-/// Whether a record may be used: without validation any, with it those that are signed or belong to a zone that is not.
-fn believable(record: &hickory_resolver::proto::rr::Record) -> bool {
-    use hickory_resolver::proto::dnssec::Proof;
-    !matches!(record.proof, Proof::Bogus)
+/// Whether a record may be used: without validation any, with it those that are signed or belong to a zone that is proven
+/// not to be.
+fn believable(record: &Record, validated: bool) -> bool {
+    !validated || matches!(record.proof, Proof::Secure | Proof::Insecure)
+}
+
+/// The keys that are trusted in place of the root zone's: DNSKEY records, a line each.
+fn trust_anchors(path: &Path) -> Result<TrustAnchors, ResolverError> {
+    let wrong = |reason: String| ResolverError::Anchors { path: path.to_owned(), reason };
+    let bytes = files::read_bounded(path, MAX_FILE)?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
+    let uncommented = |line: &str| line.split(';').next().unwrap_or_default().trim().to_owned();
+    if text.lines().all(|line| uncommented(line).is_empty()) {
+        return Err(wrong("there is no such record".to_owned()));
+    }
+    text.parse::<TrustAnchors>().map_err(|error| wrong(reason(&error)))
 }
 
 fn failure(error: &NetError) -> Said {

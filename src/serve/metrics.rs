@@ -306,6 +306,29 @@ fn of_names(writer: &mut Writer, status: &Status) {
         each(|name| name.answered.map(seconds)),
     );
     writer.gauges(
+        "hostname_newest_address_timestamp",
+        "When the newest address of a hostname was first answered",
+        unit(),
+        each(|name| name.addresses.iter().map(|known| known.first).max().map(seconds)),
+    );
+    let by = status.names.iter().flat_map(|name| {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for resolver in name.addresses.iter().flat_map(|known| &known.by) {
+            *counts.entry(resolver).or_default() += 1;
+        }
+        counts.into_iter().map(|(resolver, count)| {
+            let labels =
+                vec![("name", name.name.as_str().to_owned()), ("resolver", resolver.to_owned())];
+            (labels, number(count))
+        })
+    });
+    writer.gauges(
+        "hostname_resolver_addresses",
+        "Addresses of a hostname in a resolver's last answer",
+        None,
+        by,
+    );
+    writer.gauges(
         "hostname_time_to_live",
         "The time to live of the last answer",
         unit(),

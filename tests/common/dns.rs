@@ -24,11 +24,22 @@ pub(crate) struct Nsd {
     child: Child,
     folder: TempDir,
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub(crate) tls: SocketAddr,
 }
 
 impl Nsd {
     /// Starts it with these zones (name and text), or says that it is not installed.
     pub(crate) fn start(zones: &[(&str, &str)]) -> Option<Self> {
+        Self::with(zones, None)
+    }
+
+    /// The same over TLS alone: certificate and key in PEM.
+    pub(crate) fn over_tls(zones: &[(&str, &str)], pem: (&str, &str)) -> Option<Self> {
+        Self::with(zones, Some(pem))
+    }
+
+    fn with(zones: &[(&str, &str)], pem: Option<(&str, &str)>) -> Option<Self> {
         let program =
             ["/usr/sbin/nsd", "/usr/bin/nsd"].into_iter().find(|path| Path::new(path).exists());
         let Some(program) = program else {
@@ -51,6 +62,17 @@ impl Nsd {
              rrl-ratelimit: 0\nremote-control:\n control-enable: no\n",
             address.port()
         );
+        // Over TLS it listens on a second port, so that it can be waited for on the first.
+        let tls = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if let Some((certificate, key)) = pem {
+            super::write(&folder.path().join("cert.pem"), certificate.as_bytes());
+            super::write(&folder.path().join("key.pem"), key.as_bytes());
+            let more = format!(
+                " ip-address: 127.0.0.1@{port}\n tls-port: {port}\n tls-service-pem: \"{at}/cert.pem\"\n tls-service-key: \"{at}/key.pem\"\n",
+                port = tls.port()
+            );
+            config = config.replace("remote-control:\n", &format!("{more}remote-control:\n"));
+        }
         for (zone, text) in zones {
             super::write(&folder.path().join(format!("{zone}.zone")), text.as_bytes());
             config.push_str(&format!("zone:\n name: {zone}\n zonefile: {zone}.zone\n"));
@@ -64,7 +86,7 @@ impl Nsd {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { child, folder, address };
+        let server = Self { child, folder, address, tls };
         for (zone, _) in zones {
             server.wait_for(zone, |_| true);
         }

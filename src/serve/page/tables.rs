@@ -1,5 +1,7 @@
 //! What each table is about.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::table::Set::{Long, Number, Short};
@@ -267,11 +269,13 @@ fn names(names: &[NameStatus], now: Timestamp) -> Table {
         } else {
             (Level::Good, "answered".to_owned())
         };
+        let by: BTreeSet<String> =
+            name.addresses.iter().flat_map(|known| known.by.iter().cloned()).collect();
         let refused = name.refused.iter().map(|(address, why)| format!("refused {address}: {why}"));
         [
             name.name.as_str().into(),
             Cell::state(level, state).beside(refused),
-            Cell::number(name.addresses.len()),
+            Cell::number(name.addresses.len()).beside(by),
             ago(name.answered, now).into(),
             name.ttl.map_or_else(|| "–".to_owned(), |ttl| format!("{} s", grouped(ttl))).into(),
             relative(name.due, now).into(),
