@@ -299,6 +299,3 @@ fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateErr
     let path = path.to_owned();
     move |source| StateError::Write { step, path, source }
 }
-
-#[cfg(test)]
-mod tests;
