@@ -3,9 +3,11 @@
 #
 # usage: dropped.sh BINARY PUBLICATION OTHER-PUBLICATION     (as root; the second is the newer one)
 #
-# The agent follows a folder with packaging/examples/nftables.toml (7 tags) in a network namespace. Its quiet period is 0, so what is measured
-# is what it takes beyond any. Each turn begins with a fresh state that has the older publication in force; then the newer one is renamed
-# into the folder, and the time until nft shows the last generation's digest is taken. Prints each turn in milliseconds, then the median.
+# The agent follows a folder with packaging/examples/nftables.toml (7 tags) in a network namespace. It waits for no quiet (0) and for a
+# file to stand still for 50 ms only, so what is measured is what it takes beyond both. Each turn begins with a fresh state that has the
+# older publication in force; then the newer one is renamed into the folder, and the time until its generation is recorded, which is after
+# the kernel was read back, is taken. Prints for each turn the elapsed time and the processor time of the agent and the firewall's
+# commands, then the medians. The publications must differ in these tags. TURNS sets how many turns there are.
 set -euo pipefail
 binary=$(realpath "$1") older=$(realpath "$2") newer=$(realpath "$3")
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,12 +17,15 @@ agent=
 clean_up() { [ -z "$agent" ] || kill "$agent" 2>/dev/null || true; ip netns del "$space" 2>/dev/null || true; rm -rf "$work"; }
 trap clean_up EXIT
 sed 's/^\[targets.edge.nftables\]$/[targets.edge]\napply = "automatic"\n[targets.edge.nftables]/' "$here/packaging/examples/nftables.toml" > "$work/tagwall.toml"
-printf '\n[agent]\nquiet-period = "0s"\n[feeds.drop.directory]\npath = "%s/drop"\n' "$work" >> "$work/tagwall.toml"
+printf '\n[agent]\nquiet-period = "0s"\n[feeds.drop.directory]\npath = "%s/drop"\nsettle = "50ms"\n' "$work" >> "$work/tagwall.toml"
 ip netns add "$space"
 generation() { readlink "$work/state/current" 2>/dev/null | grep -o '[0-9]*$' || true; }
 now() { date +%s%N; }
-times=()
-for turn in $(seq 11); do
+times=() used=()
+# Processor time of the agent and of the commands that it waited for, in milliseconds.
+processor() { awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13 + $14 + $15) * 1000 / hz }' "/proc/$agent/stat"; }
+median() { printf '%s\n' "$@" | sort -n | sed -n "$(( ($# + 1) / 2 ))p"; }
+for turn in $(seq "${TURNS:-11}"); do
     rm -rf "$work/state" "$work/drop"; mkdir "$work/drop"
     ip netns exec "$space" nft flush ruleset
     cp "$older" "$work/drop/"
@@ -30,13 +35,18 @@ for turn in $(seq 11); do
     sleep 1
     before=$(generation)
     cp "$newer" "$work/drop/.part"
-    begun=$(now)
+    spent=$(processor) begun=$(now)
     mv "$work/drop/.part" "$work/drop/$(basename "$newer")"
     # The kernel has the rules when the outcome is recorded: they were read back before.
-    until [ "$(generation)" != "$before" ] && [ -e "$work/state/current/outcome.json" ]; do sleep 0.002; done
+    until [ "$(generation)" != "$before" ] && [ -e "$work/state/current/outcome.json" ]; do
+        sleep 0.002
+        [ $(( ($(now) - begun) / 1000000000 )) -lt 60 ] || { echo "no new generation within a minute:"; tail -3 "$work/log"; exit 1; }
+    done
     taken=$(( ($(now) - begun) / 1000000 ))
-    echo "turn $turn: $taken ms"
-    times+=("$taken")
+    sleep 0.2
+    spent=$(( $(processor) - spent ))
+    echo "turn $turn: $taken ms, $spent ms of processor"
+    times+=("$taken") used+=("$spent")
     kill "$agent"; wait "$agent" || true; agent=
 done
-printf '%s\n' "${times[@]}" | sort -n | sed -n 6p | sed 's/^/median: /; s/$/ ms/'
+echo "median: $(median "${times[@]}") ms, $(median "${used[@]}") ms of processor"

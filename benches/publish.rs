@@ -90,11 +90,11 @@ fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
             std::hint::spin_loop();
         }
         let begun = Instant::now();
-        let published = publisher.publish(request, Retention::default());
+        let outcome = publisher.publish(request, Retention::default());
         // One more look is taken after this: what was published is seen.
         done.store(true, Ordering::Release);
         let seen = seen.join().unwrap();
-        published.unwrap();
+        outcome.unwrap();
         seen.unwrap() - begun
     })
 }

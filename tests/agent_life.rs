@@ -290,6 +290,47 @@ fn a_freeze_makes_publications_wait_and_a_person_is_not_held_up() {
 }
 
 #[test]
+fn a_proposal_waits_for_a_person_and_is_followed_over_restarts() {
+    let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
+    agent.configure(&format!("{RULES}{AT_ONCE}mode = \"propose\"\n{DROP}"));
+    agent.expect(0, &["reload"]);
+    let waiting_hold = |agent: &Agent, known: &str| {
+        agent.until("the hold", |agent| {
+            let review: serde_json::Value =
+                serde_json::from_slice(&agent.ask(&["review", "--json"]).stdout).ok()?;
+            let ids = review["holds"].as_array()?.iter().filter_map(|hold| hold["id"].as_str());
+            ids.map(str::to_owned).find(|id| id != known)
+        })
+    };
+    drop_edition(&agent, 2, 1);
+    let hold = waiting_hold(&agent, "");
+    let status = agent.expect(0, &["status"]);
+    assert!(status.contains("mode propose") && status.contains(&hold), "{status}");
+    assert!(!list(&agent).contains("192.0.2.70"), "a proposal was applied");
+    // Still after a restart; and what was approved comes in by itself.
+    agent.kill();
+    agent.start();
+    assert_eq!(waiting_hold(&agent, ""), hold);
+    agent.stop();
+    agent.expect(0, &["approve", &hold, "--ticket", "CHG-7", "--reason", "looked at"]);
+    agent.start();
+    agent.until("the approved", |agent| list(agent).contains("192.0.2.70").then_some(()));
+    // What was rejected does not.
+    drop_edition(&agent, 3, 2);
+    let hold = waiting_hold(&agent, &hold);
+    agent.stop();
+    agent.expect(0, &["reject", &hold, "--reason", "not ours"]);
+    agent.start();
+    agent.until_status("the look", |status| status["feeds"][0]["looked"].is_string());
+    agent.expect(0, &["fetch"]);
+    assert!(!list(&agent).contains("192.0.2.72"), "what was rejected was applied");
+    agent.stop();
+    is_whole(&agent);
+    let said = agent.expect(0, &["history", "--prefix", "192.0.2.70"]);
+    assert!(said.contains("approved by") && said.contains("CHG-7, looked at"), "{said}");
+}
+
+#[test]
 fn a_pause_and_a_rollback_stop_what_comes_until_resume_and_over_restarts() {
     let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
     drop_edition(&agent, 2, 1);

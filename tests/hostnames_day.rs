@@ -17,7 +17,7 @@ const ACTIVE: u8 = 24;
 /// Those in one answer.
 const ANSWERED: u8 = 4;
 const NAMES: usize = 3;
-const DAYS: i64 = 3;
+const DAYS: usize = 3;
 /// A change within this time of another is the same transaction.
 const GATHER: SignedDuration = SignedDuration::from_secs(1);
 
@@ -50,13 +50,13 @@ fn a_rotating_network_costs_few_transactions_and_never_an_interruption() {
     _ = book.want(&names.iter().cloned().collect(), &resolver, &dns, start);
 
     // By day: transactions, looks and the largest set.
-    let mut transactions = [0_usize; DAYS as usize];
-    let mut looks = [0_usize; DAYS as usize];
-    let mut largest = [0_usize; DAYS as usize];
+    let mut transactions = [0_usize; DAYS];
+    let mut looks = [0_usize; DAYS];
+    let mut largest = [0_usize; DAYS];
     let mut answered = vec![BTreeMap::<IpAddr, Timestamp>::new(); NAMES];
     let mut last_change: Option<Timestamp> = None;
     let mut now = start;
-    let end = start + SignedDuration::from_hours(24 * DAYS);
+    let end = start + SignedDuration::from_hours(24 * i64::try_from(DAYS).unwrap());
     while now < end {
         let day = usize::try_from(now.duration_since(start).as_hours() / 24).unwrap();
         let mut changed = book.release(now).addresses;

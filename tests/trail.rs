@@ -149,7 +149,7 @@ fn every_decision_is_told_and_makes_belief_and_rules_again() {
     operator.rollback(None, "eve", host.now, Retention::default()).unwrap();
     host.agrees(&operator);
     operator.resume("eve", host.now).unwrap();
-    operator.forget(tagwall::snapshot::Cloud::Example, "moved", "eve", host.now).unwrap();
+    operator.rebaseline(None, "moved", "eve", host.now).unwrap();
     host.agrees(&operator);
     let other = CONFIG.replace("tcp/443", "tcp/8443");
     host.offer_under(&other, &mut operator, 4, ("", ""));
