@@ -17,7 +17,7 @@ use tagwall::guard::{Belief, Offers, Order, Verdict};
 use tagwall::operate::{self, Offering, OperateError, Operator, Wish};
 use tagwall::pipeline;
 use tagwall::prefix::PrefixSet;
-use tagwall::publish::Store;
+use tagwall::publish::{Retention, Store};
 use tagwall::render::Templates;
 use tagwall::ruleset::RuleSet;
 use tagwall::selection::HostAddresses;
@@ -211,7 +211,7 @@ impl Host {
             Step::Resume => _ = self.operator().resume("alice", now).unwrap(),
             Step::Rollback => {
                 // Without an earlier generation there is nothing to go back to.
-                if self.operator().rollback(None, "alice", now).is_ok() {
+                if self.operator().rollback(None, "alice", now, Retention::default()).is_ok() {
                     self.follows = false;
                 }
             }

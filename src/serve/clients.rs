@@ -130,7 +130,8 @@ impl Clients {
             if table.len() >= MOST {
                 break;
             }
-            table.entry((fetch.address, fetch.user.clone(), fetch.list.clone())).or_insert(fetch);
+            let key = (fetch.address, fetch.user.clone(), fetch.list.clone());
+            table.entry(key).or_insert(fetch);
         }
     }
 

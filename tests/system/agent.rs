@@ -94,9 +94,12 @@ pub(crate) fn a_day(release: &str) {
     let connect = "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3";
     let answer = site.machine.must(&["timeout", "10", "bash", "-c", connect]);
     assert!(answer.contains(" 200 "), "{answer}");
+    // The same document as before, found where it is now.
     site.machine.wait_until("the feed in a home", |_| {
-        site.status()["agent"]["feeds"].to_string().contains("/home/netops/drop/ServiceTags")
+        let said = site.journal();
+        said.rsplit("serving at 127.0.0.1:80").next().is_some_and(|last| last.contains("unchanged"))
     });
+    assert!(!site.status()["agent"]["feeds"].to_string().contains("\"error\""));
     assert_eq!(site.rules(), rules);
 
     // Stopped: in order, and the rules stay. Nothing that it tried was forbidden to it.
