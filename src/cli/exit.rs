@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn the_codes_are_numbered_in_order() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|&(exit, _)| exit as u8).collect();
-        assert_eq!(codes, (0..9).collect::<Vec<u8>>());
+        assert_eq!(codes, (0..10).collect::<Vec<u8>>());
     }
 }
