@@ -14,5 +14,5 @@ pub fn said(name: &HostName, wire: &[u8]) -> Option<Said> {
     question.set_fqdn(true);
     let message = Message::from_vec(wire).ok()?;
     let query = Query::query(question.clone(), RecordType::A);
-    Some(end_of_chain(&question, &Lookup::new_with_max_ttl(query, message.answers)))
+    Some(end_of_chain(&question, &Lookup::new_with_max_ttl(query, message.answers), false))
 }
