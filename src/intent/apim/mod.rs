@@ -1,8 +1,8 @@
 //! Expands an API Management profile: each dependency goes where it is decided.
 //!
-//! - *Firewall*: connections that leave Azure through the tunnel become groups and rules ([`outbound`]).
+//! - *Firewall*: connections that leave Azure through the tunnel become groups and rules (`outbound`).
 //! - *Route*: what must not be tunnelled (answers of the management endpoint, answers to clients, Windows
-//!   activation) becomes a route with next hop Internet ([`azure`]).
+//!   activation) becomes a route with next hop Internet (`azure`).
 //! - *Network security group*: what ends inside Azure is let in there, and outbound rows are repeated there.
 //! - *Service endpoint*: traffic that leaves the tunnel needs no rule, by service and region.
 //! - *Virtual network*: stays inside.
