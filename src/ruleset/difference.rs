@@ -7,7 +7,7 @@ use crate::config::Name;
 use crate::prefix::PrefixSet;
 
 /// What changes between two rule sets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Groups whose space, hosts or tags differ, by name.
     pub groups: Vec<GroupChange>,
@@ -28,7 +28,7 @@ pub struct Difference {
 }
 
 /// What changes in a group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupChange {
     /// The group.
     pub name: Name,
@@ -122,26 +122,7 @@ impl Difference {
 
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            groups,
-            rules_added,
-            rules_removed,
-            rules_changed,
-            routes_added,
-            routes_removed,
-            security_added,
-            security_removed,
-        } = self;
-        let names = [
-            rules_added,
-            rules_removed,
-            rules_changed,
-            routes_added,
-            routes_removed,
-            security_added,
-            security_removed,
-        ];
-        groups.is_empty() && names.iter().all(|names| names.is_empty())
+        *self == Self::default()
     }
 }
 
