@@ -454,3 +454,15 @@ fn colours_are_for_terminals_unless_asked_for() {
     }
     expect(2, &["--color", "sometimes", "check"]);
 }
+
+#[test]
+fn a_file_that_is_no_belief_is_refused_by_name() {
+    let folder = Folder::new();
+    let (file, state) = (folder.put("other.json", "{"), folder.arg("state"));
+    let output =
+        tagwall().args(["belief", "import", &file, "--state-dir", &state]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("other.json is not imported, nothing was changed"), "{said}");
+    assert!(!folder.path("state/belief.json").exists());
+}

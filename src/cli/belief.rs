@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
@@ -75,7 +76,9 @@ fn import(cli: &Cli, file: &std::path::Path, printer: &Printer) -> anyhow::Resul
         };
     }
     let mut operator = open(cli, "tagwall belief import", printer)?;
-    operator.adopt(&bytes, &control::me(), now())?;
+    operator
+        .adopt(&bytes, &control::me(), now())
+        .with_context(|| format!("{} is not imported, nothing was changed", file.display()))?;
     let text = operate::adopted(operator.belief());
     operator.close();
     printer.out(&text)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, grouped};
+use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, counted, grouped};
 use super::publish::{now, open};
 use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
@@ -150,8 +150,10 @@ fn text(hold: &Hold, all: bool) -> String {
     }
     let seen = &hold.seen;
     text.push_str(&format!(
-        "  since {}, seen in {} publications and {} downloads\n",
-        hold.since, seen.publications, seen.downloads
+        "  since {}, seen in {} and {}\n",
+        hold.since,
+        counted(seen.publications as usize, "publication", "publications"),
+        counted(seen.downloads as usize, "download", "downloads")
     ));
     text.push_str(&match hold.due {
         Some(due) => format!("  released by itself from {due} on if it still is published\n"),

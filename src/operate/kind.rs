@@ -66,9 +66,8 @@ impl Kind {
         }
         if let Some(error) = cause.downcast_ref::<DecisionError>() {
             return match error {
-                DecisionError::Decide(_)
-                | DecisionError::Belief(_)
-                | DecisionError::NothingKnown(_) => Some(Self::Usage),
+                DecisionError::Decide(_) | DecisionError::NothingKnown(_) => Some(Self::Usage),
+                DecisionError::Belief(_) => Some(Self::Refused),
                 DecisionError::Operate(error) => Self::of_cause(error),
             };
         }
