@@ -144,7 +144,7 @@ impl Engine {
             let facts = Facts::of(operator, &before);
             let known = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
-            (checked, jobs::standing(operator), jobs::seen(operator), known, facts, names)
+            (checked, jobs::standing(operator, &before), jobs::seen(operator), known, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
         let (checked, standing, seen, known, facts, names) =
@@ -322,7 +322,8 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let given = self.worker.give(move |operator| {
             let done = job(operator);
-            let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
+            let (standing, facts) =
+                (jobs::standing(operator, &config), Facts::of(operator, &config));
             let believed = operator.belief().publications();
             let expected = Expected::of(&config, &Intent::of(&config), believed);
             Finished { done, standing, facts, expected }

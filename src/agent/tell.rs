@@ -65,6 +65,9 @@ pub(super) fn worked(worked: &Worked) {
             for (target, warning) in &offered.warnings {
                 warn!(%target, "{warning}");
             }
+            for surplus in &offered.widened {
+                warn!(group = %surplus.group, "{surplus}");
+            }
             for event in &offered.events {
                 match event {
                     Event::Held { .. } | Event::Refused { .. } => warn!("{event}"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{Printer, WARNING, counted, wrapped};
@@ -13,6 +14,7 @@ use crate::intent::Intent;
 use crate::intent::apim::Decided;
 use crate::operate::config_error;
 use crate::render;
+use crate::report::CapacityStatus;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -29,7 +31,7 @@ Examples:
   tagwall check --json | jq -r '.warnings[].message'
 
 Needs no publication. Every template is rendered with a complete sample, so an unknown variable is found
-now. Warnings name what is allowed but perhaps not meant; they do not change the exit code.
+now. Where there is a state folder, firewalls that will be full soon are named. Warnings name what is allowed but perhaps not meant; they do not change the exit code.
 Exit codes: 0 sound, 2 command line, 3 something is wrong, 6 system.";
 
 #[derive(Serialize)]
@@ -62,6 +64,8 @@ enum Kind {
     AlikeTargets,
     NoTargets,
     OnlyDiscovery,
+    Fitted,
+    Capacity,
 }
 
 /// Loads the configuration, cross-checks it, and renders every target's templates with a complete sample.
@@ -79,7 +83,8 @@ pub(super) fn run(cli: &Cli, args: &CheckArgs, printer: &Printer) -> anyhow::Res
         }
         Err(error) => return Err(error),
     };
-    let report = Report { config: path, ..Report::of(&config) };
+    let mut report = Report { config: path, ..Report::of(&config) };
+    scarce(cli, &config, &mut report.warnings);
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
         return Ok(Exit::Ok);
@@ -170,6 +175,18 @@ fn warnings(config: &Config) -> Vec<Warning> {
             message: DISCOVERY_ONLY.to_owned(),
         });
     }
+    for (name, group) in &config.groups {
+        if let Some(fit) = &group.fit {
+            warnings.push(Warning {
+                kind: Kind::Fitted,
+                object: format!("groups.{name}"),
+                message: format!(
+                    "is fitted into {} prefixes: it lets through addresses that nobody published as soon as it has more",
+                    fit.get_ref()
+                ),
+            });
+        }
+    }
     if config.targets.is_empty() {
         warnings.push(Warning {
             kind: Kind::NoTargets,
@@ -178,6 +195,19 @@ fn warnings(config: &Config) -> Vec<Warning> {
         });
     }
     warnings
+}
+
+/// Limits that are nearly reached, or will be too soon, where there is a state folder that says so.
+fn scarce(cli: &Cli, config: &Config, warnings: &mut Vec<Warning>) {
+    let now = Timestamp::now();
+    let all = CapacityStatus::read(&cli.state_dir, config.publish.capacity_horizon, now);
+    for one in all.unwrap_or_default().into_iter().filter(|one| one.near) {
+        warnings.push(Warning {
+            kind: Kind::Capacity,
+            object: format!("targets.{}", one.target),
+            message: one.summary(now),
+        });
+    }
 }
 
 /// Groups without a rule do nothing on a host's own firewall; lists, JSON and devices carry groups for their own sake.

@@ -218,6 +218,16 @@ fn check_groups(config: &Config, found: &mut Vec<Diagnostic>) {
             diagnostic.span = line_that_starts(config, &format!("[groups.{name}]"));
             found.push(diagnostic);
         }
+        if let Some(fit) = &group.fit
+            && !group.hosts.is_empty()
+        {
+            found.push(
+                Diagnostic::new(format!("groups.{name} has `fit` and `hosts`"))
+                    .at(fit.span())
+                    .label("addresses of hostnames come and go at any time, beside what is fitted")
+                    .help("put the hostnames into a group of their own, with a rule of its own"),
+            );
+        }
         if group.tags.is_empty()
             && let Some(region) = group.regions.first()
         {

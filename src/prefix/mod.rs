@@ -14,12 +14,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub mod fit;
+mod fit;
 pub mod parse;
 mod ranges;
 pub mod special;
 pub mod text;
 
+pub use fit::{DoesNotFit, Fitted, fit};
 pub use parse::PrefixError;
 
 /// An exact set of IPv4 and IPv6 addresses.

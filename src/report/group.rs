@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::history::{EntryResult, History};
+use super::history::History;
 use crate::config::Name;
 use crate::ruleset::RuleSet;
 
@@ -52,15 +52,12 @@ pub struct Size {
 /// The sizes of each group over the generations of a history, the oldest first: reckoned back from the sizes in force by what
 /// each generation changed, so that no rule set of the past needs to be read.
 pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Size>> {
-    let in_force = history.generations.iter().filter(|entry| {
-        entry.result == EntryResult::Recorded && Some(entry.generation) <= history.current
-    });
     let mut sizes = BTreeMap::new();
     for group in groups {
         let mut prefixes = (group.v4_prefixes + group.v6_prefixes) as u64;
         let mut v4_addresses = group.v4_addresses;
         let mut steps = Vec::new();
-        for entry in in_force.clone() {
+        for entry in history.in_force() {
             steps.push(Size { since: entry.created, prefixes, v4_addresses });
             let Some(change) = entry.summary.groups.get(&group.name) else { continue };
             let before = |now: u64, added: u64, removed: u64| {
@@ -79,7 +76,7 @@ pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Si
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::Entry;
+    use super::super::history::{Entry, EntryResult};
     use super::*;
     use crate::publish::{ChangeSummary, GroupSummary};
     use crate::snapshot::Digest;
@@ -105,6 +102,8 @@ mod tests {
             result,
             message: None,
             rule_set: Digest::of(b""),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: Vec::new(),
             summary: ChangeSummary {
                 groups: groups.into_iter().collect(),

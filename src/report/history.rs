@@ -10,12 +10,13 @@ use super::ReportError;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, grouped};
 use crate::config::Name;
 use crate::publish::{Behind, ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
+use crate::render::Load;
 use crate::snapshot::Digest;
 
 const FORMAT: &str = "tagwall-history/1";
 
 /// The generations on disk, the newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// `tagwall-history/1`.
     pub format: String,
@@ -47,10 +48,16 @@ pub struct Entry {
     pub notes: Vec<String>,
     /// Digest of its rule set.
     pub rule_set: Digest,
+    /// Digest of the configuration's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Digest>,
     /// The publications in it.
     pub publications: Vec<PublicationRecord>,
     /// What changed against the one before.
     pub summary: ChangeSummary,
+    /// By target, how much of each limit of its firewall it uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 /// How the publication of a generation ended.
@@ -96,8 +103,10 @@ impl From<Generation> for Entry {
             behind,
             notes,
             rule_set: manifest.rule_set,
+            configuration: Some(manifest.configuration),
             publications: manifest.publications,
             summary: manifest.summary,
+            loads: manifest.loads,
         }
     }
 }
@@ -111,6 +120,18 @@ impl History {
             generations.push(Entry::from(store.read(number)?));
         }
         Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations })
+    }
+
+    /// As many generations as a forecast looks at.
+    pub fn for_forecasts(dir: &Path) -> Result<Self, ReportError> {
+        Self::read(dir, super::capacity::MOST_GENERATIONS)
+    }
+
+    /// What was in force, the newest first: what failed never was, and what a rollback left behind is no more.
+    pub fn in_force(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.generations.iter().filter(|entry| {
+            entry.result == EntryResult::Recorded && Some(entry.generation) <= self.current
+        })
     }
 
     /// As people read it, with styles.

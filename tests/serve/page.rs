@@ -65,6 +65,8 @@ fn history(groups: &[GroupStatus]) -> History {
             message: failed
                 .then(|| "target edge, verify: nft: syntax error, unexpected }".to_owned()),
             rule_set: Digest::of(b"rules"),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: vec![publication("2025-09-08", 367)],
             summary: ChangeSummary { groups: changes, ..ChangeSummary::default() },
             behind: BTreeMap::new(),
