@@ -14,12 +14,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod family;
 mod fit;
 pub mod parse;
 mod ranges;
 pub mod special;
 pub mod text;
 
+pub use family::Family;
 pub use fit::{DoesNotFit, Fitted, fit};
 pub use parse::PrefixError;
 

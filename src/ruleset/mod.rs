@@ -25,6 +25,8 @@ pub use difference::{Difference, GroupChange, SpaceChange, Whole};
 pub use document::{DocumentError, FORMAT, read as read_document, write as write_document};
 pub use surplus::Surplus;
 
+pub use crate::prefix::Family;
+
 /// Everything that is let through, and the routes and security rules beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
@@ -150,40 +152,6 @@ pub enum Peer {
     Tag(TagName),
     /// Prefixes of one family.
     Prefixes(PrefixSet),
-}
-
-/// An address family.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub enum Family {
-    /// IPv4.
-    #[serde(rename = "ipv4")]
-    V4,
-    /// IPv6.
-    #[serde(rename = "ipv6")]
-    V6,
-}
-
-impl Family {
-    /// Both, in the order in which they are written.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// `IPv4` or `IPv6`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
-    /// The part of a set that is of this family.
-    pub fn of(self, set: &PrefixSet) -> PrefixSet {
-        match self {
-            Self::V4 => set.only_v4(),
-            Self::V6 => set.only_v6(),
-        }
-    }
 }
 
 /// One rule in one family and protocol: what most dialects write as one line.
