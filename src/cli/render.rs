@@ -84,7 +84,7 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
 fn capacity(cli: &Cli, config: &Config, plan: &Plan) -> Vec<CapacityStatus> {
     let history = History::for_forecasts(&cli.state_dir).unwrap_or_default();
     let horizon = config.publish.capacity_horizon;
-    CapacityStatus::planned(&plan.loads, &history, horizon, Timestamp::now())
+    CapacityStatus::planned(&plan.loads, &history.uses(), horizon, Timestamp::now())
 }
 
 fn check_targets(config: &Config, args: &RenderArgs) -> Result<(), UsageError> {

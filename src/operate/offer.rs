@@ -209,7 +209,7 @@ impl Operator {
     fn scarce(&self, config: &Config, request: &Request, now: Timestamp) -> Vec<(Name, String)> {
         let history = History::for_forecasts(self.publisher.store().dir()).unwrap_or_default();
         let horizon = config.publish.capacity_horizon;
-        CapacityStatus::planned(&request.loads, &history, horizon, now)
+        CapacityStatus::planned(&request.loads, &history.uses(), horizon, now)
             .into_iter()
             .filter(|one| one.near)
             .map(|one| (one.target.clone(), format!("CAPACITY: {}", one.summary(now))))

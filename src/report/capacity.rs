@@ -1,4 +1,4 @@
-//! How full the firewalls are, and when they will be: see docs/operations.md.
+//! How full the firewalls are, and when they will be: see docs/capacity.md.
 //!
 //! Each generation's manifest says how much of every limit it uses. What has been in force over the last weeks makes a straight
 //! line, and where that line meets the limit is the forecast. Pure, but for [`CapacityStatus::read`].
@@ -10,10 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
-use super::history::{Entry, History};
+use super::history::History;
 use super::text::{WARNING, far_ahead, grouped};
 use crate::config::{Name, Period};
 use crate::render::Load;
+use crate::snapshot::Digest;
 
 /// Generations that are looked at: more than two years of weekly publications.
 pub(super) const MOST_GENERATIONS: usize = 128;
@@ -29,6 +30,17 @@ const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The share of a limit, in hundredths, from which on it is told whatever the forecast is: of limits that growth may reach, and
 /// not of those that are set to what is needed.
 const NEARLY_FULL: (usize, usize) = (90, 100);
+
+/// How full the firewalls were from a time on.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'u> {
+    /// From when on.
+    pub since: Timestamp,
+    /// Under which configuration.
+    pub configuration: Option<Digest>,
+    /// How much of each limit was used, by target.
+    pub loads: &'u BTreeMap<Name, Vec<Load>>,
+}
 
 /// How much of one limit of a target's firewall is used, and for how long it will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +163,9 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 impl CapacityStatus {
+    /// What is older has no part in a forecast.
+    pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(MOST_WEEKS * 7 * 24);
+
     /// Every limit of the generation in force of a state folder.
     pub fn read(dir: &Path, horizon: Period, now: Timestamp) -> Result<Vec<Self>, ReportError> {
         Ok(Self::all(&History::for_forecasts(dir)?, horizon, now))
@@ -158,23 +173,21 @@ impl CapacityStatus {
 
     /// Every limit of the generation in force, by target.
     pub fn all(history: &History, horizon: Period, now: Timestamp) -> Vec<Self> {
-        let newest = history.in_force().next();
-        newest.map_or_else(Vec::new, |entry| Self::planned(&entry.loads, history, horizon, now))
+        let uses = history.uses();
+        let newest = uses.first().map(|newest| newest.loads);
+        newest.map_or_else(Vec::new, |loads| Self::planned(loads, &uses, horizon, now))
     }
 
-    /// Every limit of what may be published next, by target, with the history of what is in force.
+    /// Every limit of these files, by target, with what was in force before them, the newest first.
     pub fn planned(
         loads: &BTreeMap<Name, Vec<Load>>,
-        history: &History,
+        uses: &[Use<'_>],
         horizon: Period,
         now: Timestamp,
     ) -> Vec<Self> {
-        let entries: Vec<&Entry> = history.in_force().collect();
         let each = loads.iter().flat_map(|(target, of)| of.iter().map(move |load| (target, load)));
-        each.map(|(target, load)| {
-            Self::of(target, load, &steps(&entries, target, load), horizon, now)
-        })
-        .collect()
+        each.map(|(target, load)| Self::of(target, load, &steps(uses, target, load), horizon, now))
+            .collect()
     }
 
     fn of(
@@ -238,26 +251,26 @@ impl CapacityStatus {
     }
 }
 
-/// How much of a limit each generation used, the oldest first.
+/// How much of a limit was used at each time, the oldest first.
 ///
 /// What changed together with an edit of the configuration is not growth: the counts before it are moved by as much.
-fn steps(entries: &[&Entry], target: &Name, load: &Load) -> Vec<(Timestamp, usize)> {
-    let mut steps = Vec::with_capacity(entries.len());
+fn steps(uses: &[Use<'_>], target: &Name, load: &Load) -> Vec<(Timestamp, usize)> {
+    let mut steps = Vec::with_capacity(uses.len());
     let mut edits = 0_i64;
-    let mut newer: Option<(&Entry, i64)> = None;
-    for entry in entries {
-        let mut loads = entry.loads.get(target).into_iter().flatten();
+    let mut newer: Option<(&Use<'_>, i64)> = None;
+    for one in uses {
+        let mut loads = one.loads.get(target).into_iter().flatten();
         let same = |known: &&Load| known.object == load.object && known.what == load.what;
         let Some(count) = loads.find(same).and_then(|known| i64::try_from(known.count).ok()) else {
             break;
         };
         if let Some((after, count_after)) = newer
-            && after.configuration != entry.configuration
+            && after.configuration != one.configuration
         {
             edits += count_after - count;
         }
-        newer = Some((entry, count));
-        steps.push((entry.created, usize::try_from(count + edits).unwrap_or(0)));
+        newer = Some((one, count));
+        steps.push((one.since, usize::try_from(count + edits).unwrap_or(0)));
     }
     steps.reverse();
     steps
@@ -265,10 +278,9 @@ fn steps(entries: &[&Entry], target: &Name, load: &Load) -> Vec<(Timestamp, usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::EntryResult;
+    use super::super::history::{Entry, EntryResult};
     use super::*;
     use crate::publish::ChangeSummary;
-    use crate::snapshot::Digest;
 
     const NOW: &str = "2026-01-05T12:00:00Z";
 

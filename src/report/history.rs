@@ -6,8 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, grouped};
+use super::{ReportError, Use};
 use crate::config::Name;
 use crate::publish::{Behind, ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
 use crate::render::Load;
@@ -132,6 +132,17 @@ impl History {
         self.generations.iter().filter(|entry| {
             entry.result == EntryResult::Recorded && Some(entry.generation) <= self.current
         })
+    }
+
+    /// How full the firewalls were, the newest first.
+    pub fn uses(&self) -> Vec<Use<'_>> {
+        self.in_force()
+            .map(|entry| Use {
+                since: entry.created,
+                configuration: entry.configuration,
+                loads: &entry.loads,
+            })
+            .collect()
     }
 
     /// As people read it, with styles.

@@ -20,7 +20,7 @@ pub mod text;
 
 pub use agent::{AgentStatus, FeedStatus, FoundStatus};
 pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus, belief};
-pub use capacity::{CapacityStatus, Forecast};
+pub use capacity::{CapacityStatus, Forecast, Use};
 pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};

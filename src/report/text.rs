@@ -50,10 +50,10 @@ pub fn far_ahead(at: Timestamp, now: Timestamp) -> String {
     let days = at.duration_since(now).as_hours() / 24;
     let (count, one, many) = match days {
         ..=0 => return "now".to_owned(),
-        ..=20 => (days, "day", "days"),
-        ..=90 => (days / 7, "week", "weeks"),
+        1..=20 => (days, "day", "days"),
+        21..=90 => (days / 7, "week", "weeks"),
         // A month has 365/12 days.
-        ..=1_094 => (days * 12 / 365, "month", "months"),
+        91..=1_094 => (days * 12 / 365, "month", "months"),
         _ => (days / 365, "year", "years"),
     };
     format!("in {}", counted(usize::try_from(count).unwrap_or(0), one, many))

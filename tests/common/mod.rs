@@ -10,6 +10,7 @@ pub(crate) mod loaded;
 pub(crate) mod meaning;
 pub(crate) mod microsoft;
 pub(crate) mod running;
+pub(crate) mod tags;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
