@@ -135,7 +135,7 @@ impl Engine {
                 if let Err(error) = operator.keep_names(book) {
                     error!(error = %tell::chain(&error), "what was answered of hostnames cannot be kept");
                 }
-                Done::Answered { again: false }
+                Done::Answered { again: None }
             })?;
         }
         Ok(())
