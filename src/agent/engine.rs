@@ -372,6 +372,7 @@ impl Engine {
                 self.belief_due = offered.next;
                 self.waiting = offered.waiting.as_ref().map(tell::waiting);
                 if let Some(Published::Generation(_) | Published::Partly(_)) = offered.published {
+                    tell::scarce(&self.standing.capacity, clock::now());
                     // What was just read back need not be compared soon.
                     self.plan_check();
                 }

@@ -7,14 +7,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{Printer, WARNING, counted, wrapped};
-use super::{Cli, Exit, exit_of};
+use super::{Cli, Exit, capacity, exit_of};
 use crate::config::{Config, Dialect, Endpoint, Name, Problem};
 use crate::feed::DISCOVERY_ONLY;
 use crate::intent::Intent;
 use crate::intent::apim::Decided;
 use crate::operate::config_error;
 use crate::render;
-use crate::report::CapacityStatus;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -84,7 +83,11 @@ pub(super) fn run(cli: &Cli, args: &CheckArgs, printer: &Printer) -> anyhow::Res
         Err(error) => return Err(error),
     };
     let mut report = Report { config: path, ..Report::of(&config) };
-    scarce(cli, &config, &mut report.warnings);
+    report.warnings.extend(capacity::scarce(cli, &config).into_iter().map(|one| Warning {
+        kind: Kind::Capacity,
+        object: format!("targets.{}", one.target),
+        message: one.summary(Timestamp::now()),
+    }));
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
         return Ok(Exit::Ok);
@@ -195,19 +198,6 @@ fn warnings(config: &Config) -> Vec<Warning> {
         });
     }
     warnings
-}
-
-/// Limits that are nearly reached, or will be too soon, where there is a state folder that says so.
-fn scarce(cli: &Cli, config: &Config, warnings: &mut Vec<Warning>) {
-    let now = Timestamp::now();
-    let all = CapacityStatus::read(&cli.state_dir, config.publish.capacity_horizon, now);
-    for one in all.unwrap_or_default().into_iter().filter(|one| one.near) {
-        warnings.push(Warning {
-            kind: Kind::Capacity,
-            object: format!("targets.{}", one.target),
-            message: one.summary(now),
-        });
-    }
 }
 
 /// Groups without a rule do nothing on a host's own firewall; lists, JSON and devices carry groups for their own sake.

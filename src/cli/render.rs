@@ -9,7 +9,7 @@ use super::args::{RenderArgs, TargetFile};
 use super::printer::{Printer, unified};
 use super::publish;
 use super::summary::{Kind, Summary};
-use super::{Cli, Exit, UsageError};
+use super::{Cli, Exit, UsageError, capacity};
 use crate::config::{Config, Name};
 use crate::feed;
 use crate::names::Book;
@@ -18,7 +18,6 @@ use crate::os::printable::printable;
 use crate::os::two;
 use crate::pipeline::{self, Plan};
 use crate::render::{Artifact, Templates};
-use crate::report::{CapacityStatus, History};
 use crate::ruleset::{self, RuleSet};
 use crate::selection::{HostAddresses, Publications};
 use crate::snapshot::{Cloud, Policy};
@@ -61,7 +60,7 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     let older = if previous.is_some() || same { previous } else { old_rule_set(&config, out) };
     // Equal files came from equal rules: there is nothing to read back and compare.
     let before = older.as_ref().or(same.then_some(&plan.rule_set));
-    let capacity = capacity(cli, &config, &plan);
+    let capacity = capacity::planned(cli, &config, &plan);
     let summary = Summary::of(&plan, &publications, before, &changes, capacity);
     if !args.dry_run {
         write(&changes)?;
@@ -78,13 +77,6 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     }
     let differs = changes.iter().any(|change| change.kind != Kind::Unchanged);
     Ok(if args.exit_code && differs { Exit::Differs } else { Exit::Ok })
-}
-
-/// How full the firewalls would be; without a history that can be read there is no forecast.
-fn capacity(cli: &Cli, config: &Config, plan: &Plan) -> Vec<CapacityStatus> {
-    let history = History::for_forecasts(&cli.state_dir).unwrap_or_default();
-    let horizon = config.publish.capacity_horizon;
-    CapacityStatus::planned(&plan.loads, &history.uses(), horizon, Timestamp::now())
 }
 
 fn check_targets(config: &Config, args: &RenderArgs) -> Result<(), UsageError> {

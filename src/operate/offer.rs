@@ -10,7 +10,6 @@ use crate::guard::{Belief, Event, Hold, Offer, Offers};
 use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
-use crate::report::{CapacityStatus, History};
 use crate::ruleset::{Difference, RuleSet, Surplus};
 use crate::snapshot::{Cloud, Publication};
 use crate::state::Memory;
@@ -156,7 +155,6 @@ impl Operator {
         let before = self.rules_in_force()?;
         let in_force = self.publisher.is_in_force(&request)?;
         if !in_force {
-            offered.warnings.extend(self.scarce(config, &request, now));
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
             if let Some(until) = until
                 && !self.is_let_through(&offering.wish, &before, &request.rule_set)
@@ -203,17 +201,6 @@ impl Operator {
         offered.published = Some(published);
         offered.events = judgement.events;
         Ok(offered)
-    }
-
-    /// Which firewalls will be full too soon. A history that cannot be read is no reason to publish nothing.
-    fn scarce(&self, config: &Config, request: &Request, now: Timestamp) -> Vec<(Name, String)> {
-        let history = History::for_forecasts(self.publisher.store().dir()).unwrap_or_default();
-        let horizon = config.publish.capacity_horizon;
-        CapacityStatus::planned(&request.loads, &history.uses(), horizon, now)
-            .into_iter()
-            .filter(|one| one.near)
-            .map(|one| (one.target.clone(), format!("CAPACITY: {}", one.summary(now))))
-            .collect()
     }
 
     /// Nothing of a judgement that leaves a group without rules is believed, but what it holds can be decided about.
