@@ -16,16 +16,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use fastrand::Rng;
-use ipnet::{IpNet, Ipv4Net};
 use jiff::{SignedDuration, Timestamp};
-use mutations::{Document, KINDS, Mutated, space};
+use mutations::{Document, KINDS, Mutated};
 use tagwall::config::{Config, Name};
 use tagwall::feed;
 use tagwall::guard::{self, Belief, Kind, Offer, Offers};
 use tagwall::intent::Intent;
-use tagwall::prefix::{PrefixSet, special};
+use tagwall::prefix::PrefixSet;
 use tagwall::selection::{self, HostAddresses, Publications};
-use tagwall::snapshot::{Cloud, Policy, Publication, Snapshot, TagContent, TagName};
+use tagwall::snapshot::{Cloud, Publication, Snapshot, TagContent, TagName};
 
 const BEFORE: &str = "public/ServiceTags_Public_20250901.json";
 const AFTER: &str = "public/ServiceTags_Public_20250908.json";

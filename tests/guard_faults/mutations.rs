@@ -1,9 +1,9 @@
 //! The faults and attacks, and how often each is tried.
 
 use fastrand::Rng;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tagwall::prefix::{PrefixSet, special};
-use tagwall::snapshot::{TagContent, TagName};
+use tagwall::snapshot::{Policy, TagContent, TagName};
 
 use super::Bench;
 
@@ -11,7 +11,7 @@ fn find<'c>(contents: &'c mut [TagContent], name: &TagName) -> Option<&'c mut Ta
     contents.iter_mut().find(|content| content.name == *name)
 }
 
-pub(super) fn space(content: &TagContent) -> PrefixSet {
+fn space(content: &TagContent) -> PrefixSet {
     PrefixSet::from_parts(content.v4.clone(), content.v6.clone())
 }
 
