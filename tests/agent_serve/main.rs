@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
+mod clients;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -41,7 +43,13 @@ impl Drop for Agent {
 
 impl Agent {
     fn start(config: &[&str]) -> Self {
+        Self::start_with(config, |_| ())
+    }
+
+    /// Starts with what is put into its folder before.
+    fn start_with(config: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         fs::write(folder.path().join("tagwall.toml"), config.concat()).unwrap();
         let process = run(&folder);
         Self { folder, process }
@@ -124,9 +132,13 @@ impl Agent {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    fn terminate(&mut self) -> (ExitStatus, String) {
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn terminate(&mut self) -> (ExitStatus, String) {
+        self.signal(rustix::process::Signal::TERM);
         let begun = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
