@@ -85,7 +85,7 @@ async fn follow(
             seen[side(known, path, &body, &now)] += 1;
             held.insert(path.clone(), now);
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     seen
 }
@@ -111,7 +111,7 @@ fn curl(folder: &Path, name: &str, base: &str, known: &Known, done: &AtomicBool)
             let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
             seen[side(known, path, &fs::read(&body).unwrap(), &tag)] += 1;
         }
-        sleep(Duration::from_millis(20));
+        sleep(Duration::from_millis(100));
     }
     seen
 }
