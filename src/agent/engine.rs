@@ -353,7 +353,11 @@ impl Engine {
             Done::Followed(followed) => self.followed(*followed),
             Done::Checked(checked) => self.checked(checked),
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
-            Done::Answered { again: Some(cause) } => self.gather(cause),
+            Done::Answered { again: Some(cause) } => {
+                self.gather(cause);
+                // Answers of hostnames that waited for the end of a pause wait for no calendar.
+                self.naming.again();
+            }
             Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
             Done::Answered { again: None } | Done::Confirmed { held: false } | Done::Shown => {}
         }
