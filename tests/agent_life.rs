@@ -193,6 +193,32 @@ fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
 }
 
 #[test]
+fn what_a_killed_agent_left_behind_is_waited_for() {
+    let mut agent = Agent::new("");
+    let config = format!("{}{AT_ONCE}{DROP}", slow(&agent));
+    agent.configure(&config);
+    drop_edition(&agent, 1, 0);
+    agent.start();
+    agent.until_generation(1);
+    let (wait, seen) = (agent.path("wait"), agent.path("wait.seen"));
+    _ = fs::remove_file(&seen);
+    fs::write(&wait, "").unwrap();
+    drop_edition(&agent, 2, 1);
+    agent.until("the reload", |_| seen.exists().then_some(()));
+    agent.kill();
+
+    // Its command still runs, and nothing is changed beside it; systemd starts the agent again all the same.
+    agent.launch();
+    agent.until("a word about it", |agent| agent.log().contains("left behind").then_some(()));
+    assert!(agent.status().is_none());
+    fs::remove_file(&wait).unwrap();
+    agent.until("an answer", Agent::status);
+    agent.until_generation(2);
+    agent.stop();
+    is_whole(&agent);
+}
+
+#[test]
 fn the_kernel_decides_who_may_speak() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: other users need root");
