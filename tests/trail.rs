@@ -270,3 +270,48 @@ fn another_belief_than_the_trail_tells_of_begins_a_new_file() {
     assert!(entries.last().unwrap().whole);
     assert_eq!(fs::read_dir(host.dir().join("trail")).unwrap().count(), 2);
 }
+
+#[test]
+fn a_full_file_is_continued_by_another_and_the_oldest_go() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    let first = host.file();
+    let long = "x".repeat(1 << 20);
+    for _ in 0..16 {
+        operator.pause(&long, "bob", host.now).unwrap();
+    }
+    assert!(fs::metadata(&first).unwrap().len() >= 16 << 20);
+    assert_eq!(host.file(), first, "a file is continued until it is full");
+    operator.resume("bob", host.now).unwrap();
+    let second = host.file();
+    assert_ne!(second, first);
+    // The new file stands alone: belief and rules are whole in it.
+    assert!(host.entries().last().unwrap().whole);
+    fs::remove_file(&first).unwrap();
+    host.agrees(&operator);
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.close();
+    assert_eq!(host.file(), second);
+
+    // Sixteen files are kept, and the newest of them tell everything.
+    let belief = host.dir().join("belief.json");
+    let mut other = fs::read(&belief).unwrap();
+    let mut operator = host.open();
+    operator.resume("bob", host.now).unwrap();
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    host.offer(&mut operator, 2, (&prefixes(), &more));
+    operator.close();
+    for _ in 0..20 {
+        let mine = fs::read(&belief).unwrap();
+        fs::write(&belief, &other).unwrap();
+        other = mine;
+        let mut operator = host.open();
+        operator.pause("storm", "bob", host.now).unwrap();
+        operator.close();
+    }
+    assert_eq!(fs::read_dir(host.dir().join("trail")).unwrap().count(), 16);
+    assert!(!second.exists());
+    let operator = host.open();
+    host.agrees(&operator);
+}

@@ -68,8 +68,8 @@ pub(super) enum Done {
     Reloaded(Box<Reloaded>),
     /// What a feed brought is still the newest; whether something is held that this confirms.
     Confirmed { held: bool },
-    /// A person's request was answered; whether what waits should be judged again.
-    Answered { again: bool },
+    /// A person's request was answered; why what waits should be judged again.
+    Answered { again: Option<Cause> },
     /// What is so was given to the server.
     Shown,
 }
@@ -105,7 +105,7 @@ pub(super) struct Engine {
     pub(super) looked: mpsc::Sender<Looked>,
     requests: mpsc::Receiver<Asked>,
     pub(super) jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
-    /// Since when jobs are under way without a pause.
+    /// Since when the job that is under way has been the next one.
     pub(super) busy_since: Option<Instant>,
 
     pub(super) found: BTreeMap<Cloud, Found>,
@@ -308,9 +308,12 @@ impl Engine {
         let agent = &self.config.agent;
         let quiet = match cause {
             // What a person has decided, and what time has brought, waits for nobody.
-            Cause::Decision | Cause::Time | Cause::Calendar | Cause::Retry | Cause::Names => {
-                Duration::ZERO
-            }
+            Cause::Decision
+            | Cause::Urged
+            | Cause::Time
+            | Cause::Calendar
+            | Cause::Retry
+            | Cause::Names => Duration::ZERO,
             _ => agent.quiet_period.duration(),
         };
         let longest = agent.maximum_delay.duration();
@@ -336,9 +339,8 @@ impl Engine {
     }
 
     fn on_finished(&mut self, finished: Finished) {
-        if self.jobs.is_empty() {
-            self.busy_since = None;
-        }
+        // A job that ended is progress, also when others are still to come.
+        self.busy_since = (!self.jobs.is_empty()).then(Instant::now);
         match finished.standing {
             Ok(standing) => self.standing = standing,
             Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
@@ -354,9 +356,13 @@ impl Engine {
             Done::Followed(followed) => self.followed(*followed),
             Done::Checked(checked) => self.checked(checked),
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
-            Done::Answered { again: true } => self.gather(Cause::Decision),
+            Done::Answered { again: Some(cause) } => {
+                self.gather(cause);
+                // Answers of hostnames that waited for the end of a pause wait for no calendar.
+                self.naming.again();
+            }
             Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
-            Done::Answered { again: false } | Done::Confirmed { held: false } | Done::Shown => {}
+            Done::Answered { again: None } | Done::Confirmed { held: false } | Done::Shown => {}
         }
     }
 

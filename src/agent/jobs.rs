@@ -201,7 +201,8 @@ fn publish(
     }
     let calendar = &config.agent.calendar;
     let gate = calendar.gate(now);
-    let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    // What a person decided waits for the calendar like what was published, unless they say that it must not.
+    let at_once = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Urged);
     if gate.closed.is_some()
         && causes.iter().eq([&Cause::Configuration])
         && needed.iter().all(|cloud| believed.contains_key(cloud))
@@ -209,11 +210,8 @@ fn publish(
         // A configuration that is loaded while the calendar is closed brings no publication in that waits for it.
         offers.clear();
     }
-    let wish = Wish::OfAgent {
-        // What a person has just decided does not wait for the calendar.
-        closed: if by_hand { None } else { gate.closed },
-        urgent: calendar.urgent,
-    };
+    let wish =
+        Wish::OfAgent { closed: if at_once { None } else { gate.closed }, urgent: calendar.urgent };
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
     let offering = Offering {
         config,

@@ -92,6 +92,11 @@ impl Naming {
         self.outside = outside;
     }
 
+    /// What is known is to be followed, whether or not it was.
+    pub(super) fn again(&mut self) {
+        self.pending |= self.has_names();
+    }
+
     fn has_names(&self) -> bool {
         self.book().entries().next().is_some()
     }
@@ -135,7 +140,7 @@ impl Engine {
                 if let Err(error) = operator.keep_names(book) {
                     error!(error = %tell::chain(&error), "what was answered of hostnames cannot be kept");
                 }
-                Done::Answered { again: false }
+                Done::Answered { again: None }
             })?;
         }
         Ok(())

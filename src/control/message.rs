@@ -79,6 +79,9 @@ pub enum Request {
         /// Why.
         #[serde(default)]
         reason: Option<String>,
+        /// Whether it does not wait for the calendar.
+        #[serde(default)]
+        now: bool,
     },
     /// Forget what is known and believed of a cloud: the next publication is judged as the first one.
     Rebaseline {

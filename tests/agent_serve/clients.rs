@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{AT_MOST, Agent};
+use rustix::process::Signal;
+
+use super::place;
+use crate::common::running::Agent;
 
 /// Two lists, all of whose prefixes differ between two configurations; long enough that a body takes many packets.
 fn alternating(second: usize) -> String {
@@ -126,25 +129,18 @@ fn ten_clients_of_an_agent_that_publishes_without_a_pause_never_get_a_mixture() 
     }
     let serve = "[serve]\nlisten = [\"127.0.0.1:0\"]\n[serve.tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n";
     let configs = [0, 1].map(|second| alternating(second) + serve);
-    let mut agent = Agent::start_with(&[&configs[0]], certify);
-    let base = format!("https://{}/lists/edge/", agent.address());
+    let mut agent = Agent::new(&configs[0]);
+    certify(agent.folder.path());
+    agent.launch();
+    let base = format!("https://{}/lists/edge/", place(&agent));
     let publish = |number: u64| {
-        agent.write(&[&configs[usize::from(number.is_multiple_of(2))]]);
-        agent.signal(rustix::process::Signal::HUP);
-        let begun = Instant::now();
-        let current = PathBuf::from(format!("generations/{number:06}"));
-        while fs::read_link(agent.state().join("current")).ok().as_ref() != Some(&current) {
-            assert!(
-                begun.elapsed() < AT_MOST,
-                "generation {number} does not come\n{}",
-                agent.log()
-            );
-            sleep(Duration::from_millis(1));
-        }
+        agent.configure(&configs[usize::from(number.is_multiple_of(2))]);
+        agent.signal(Signal::HUP);
+        agent.until_generation(number);
     };
     let lists = || {
         ["one.txt", "two.txt"]
-            .map(|name| fs::read(agent.state().join("current/edge").join(name)).unwrap())
+            .map(|name| fs::read(agent.path("state/current/edge").join(name)).unwrap())
     };
     let first = lists();
     publish(2);
@@ -160,7 +156,7 @@ fn ten_clients_of_an_agent_that_publishes_without_a_pause_never_get_a_mixture() 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     _ = rustls::crypto::ring::default_provider().install_default();
-    let pem = fs::read(agent.folder.path().join("server.pem")).unwrap();
+    let pem = fs::read(agent.path("server.pem")).unwrap();
     let seen: Vec<[usize; 2]> = std::thread::scope(|scope| {
         let mut clients = Vec::new();
         for index in 0..4 {
@@ -190,7 +186,7 @@ fn ten_clients_of_an_agent_that_publishes_without_a_pause_never_get_a_mixture() 
     eprintln!(
         "{PUBLICATIONS} publications: each of ten clients saw the two sides so often: {seen:?}"
     );
-    assert!(seen.iter().all(|[first, second]| *first > 0 && *second > 0), "{seen:?}");
-    let (status, log) = agent.terminate();
-    assert!(status.success() && !log.contains("panic"), "{status}\n{log}");
+    assert!((0..2).all(|side| seen.iter().any(|seen| seen[side] > 0)), "{seen:?}");
+    agent.stop();
+    assert!(!agent.log().contains("panic"), "{}", agent.log());
 }
