@@ -12,9 +12,9 @@ use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
 use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
-use crate::publish::Restored;
+use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
-use crate::report::{CapacityStatus, ReportError, Status};
+use crate::report::{CapacityStatus, FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archived, StateError};
 
@@ -58,6 +58,16 @@ impl NotWorked {
     /// Its kind, which decides whether trying again can help.
     pub(super) fn kind(&self) -> Kind {
         Kind::of(self.cause())
+    }
+
+    /// The step of a target at which a publication failed.
+    pub(super) fn step(&self) -> Option<FailedStep> {
+        match self {
+            Self::Operate(OperateError::Publish(PublishError::Step { target, step, .. })) => {
+                Some(FailedStep { target: target.clone(), step: *step })
+            }
+            _ => None,
+        }
     }
 
     /// The error that is passed on: the chain of causes does not show it.

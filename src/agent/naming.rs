@@ -92,6 +92,11 @@ impl Naming {
         self.outside = outside;
     }
 
+    /// What is known is to be followed, whether or not it was.
+    pub(super) fn again(&mut self) {
+        self.pending |= self.has_names();
+    }
+
     fn has_names(&self) -> bool {
         self.book().entries().next().is_some()
     }

@@ -124,6 +124,7 @@ mod tests {
             message: None,
             behind: BTreeMap::new(),
             notes: Vec::new(),
+            microseconds: BTreeMap::new(),
         };
         Generation { manifest, outcome: Some(outcome) }
     }

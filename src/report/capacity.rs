@@ -368,7 +368,7 @@ mod tests {
     }
 
     fn status(generations: Vec<Entry>, horizon: Period) -> CapacityStatus {
-        let history = History { format: String::new(), current: Some(100), generations };
+        let history = History { current: Some(100), generations, ..History::default() };
         let mut all = CapacityStatus::all(&history, horizon, now());
         assert_eq!(all.len(), 1);
         all.remove(0)
