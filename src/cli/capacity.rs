@@ -5,13 +5,16 @@ use jiff::Timestamp;
 use super::Cli;
 use crate::config::Config;
 use crate::pipeline::Plan;
-use crate::report::{CapacityStatus, History};
+use crate::report::{CapacityStatus, History, Use};
 
 /// How full the firewalls would be; without a history that can be read there is no forecast.
 pub(super) fn planned(cli: &Cli, config: &Config, plan: &Plan) -> Vec<CapacityStatus> {
     let history = History::for_forecasts(&cli.state_dir).unwrap_or_default();
-    let horizon = config.publish.capacity_horizon;
-    CapacityStatus::planned(&plan.loads, &history.uses(), horizon, Timestamp::now())
+    let (horizon, now) = (config.publish.capacity_horizon, Timestamp::now());
+    let mut uses =
+        vec![Use { since: now, configuration: Some(config.digest()), loads: &plan.loads }];
+    uses.extend(history.uses());
+    CapacityStatus::all(&uses, horizon, now)
 }
 
 /// The limits of what is in force that are nearly reached, or will be too soon; none where there is no state folder that says so.

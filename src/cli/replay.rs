@@ -147,7 +147,7 @@ impl<'c> Capacity<'c> {
 
     /// What is the fullest of each target, and when it will be full, seen from the last change.
     fn text(&self) -> String {
-        let Some((now, loads)) = self.known.last() else { return String::new() };
+        let Some((now, _)) = self.known.last() else { return String::new() };
         let uses: Vec<Use<'_>> = self
             .known
             .iter()
@@ -155,7 +155,7 @@ impl<'c> Capacity<'c> {
             .map(|(since, loads)| Use { since: *since, configuration: None, loads })
             .collect();
         let horizon = self.config.publish.capacity_horizon;
-        let all = CapacityStatus::planned(loads, &uses, horizon, *now);
+        let all = CapacityStatus::all(&uses, horizon, *now);
         CapacityStatus::lines(&all, true, *now)
     }
 }

@@ -166,27 +166,17 @@ impl CapacityStatus {
     /// What is older has no part in a forecast.
     pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(MOST_WEEKS * 7 * 24);
 
-    /// Every limit of the generation in force of a state folder.
+    /// Every limit of the generation in force of a state folder, by target.
     pub fn read(dir: &Path, horizon: Period, now: Timestamp) -> Result<Vec<Self>, ReportError> {
-        Ok(Self::all(&History::for_forecasts(dir)?, horizon, now))
+        Ok(Self::all(&History::for_forecasts(dir)?.uses(), horizon, now))
     }
 
-    /// Every limit of the generation in force, by target.
-    pub fn all(history: &History, horizon: Period, now: Timestamp) -> Vec<Self> {
-        let uses = history.uses();
-        let newest = uses.first().map(|newest| newest.loads);
-        newest.map_or_else(Vec::new, |loads| Self::planned(loads, &uses, horizon, now))
-    }
-
-    /// Every limit of these files, by target, with what was in force before them, the newest first.
-    pub fn planned(
-        loads: &BTreeMap<Name, Vec<Load>>,
-        uses: &[Use<'_>],
-        horizon: Period,
-        now: Timestamp,
-    ) -> Vec<Self> {
-        let each = loads.iter().flat_map(|(target, of)| of.iter().map(move |load| (target, load)));
-        each.map(|(target, load)| Self::of(target, load, &steps(uses, target, load), horizon, now))
+    /// Every limit of the first of these, by target; the others were in force before it, the newest first.
+    pub fn all(uses: &[Use<'_>], horizon: Period, now: Timestamp) -> Vec<Self> {
+        let newest = uses.first().into_iter().flat_map(|newest| newest.loads);
+        newest
+            .flat_map(|(target, loads)| loads.iter().map(move |load| (target, load)))
+            .map(|(target, load)| Self::of(target, load, &steps(uses, target, load), horizon, now))
             .collect()
     }
 
@@ -369,7 +359,7 @@ mod tests {
 
     fn status(generations: Vec<Entry>, horizon: Period) -> CapacityStatus {
         let history = History { current: Some(100), generations, ..History::default() };
-        let mut all = CapacityStatus::all(&history, horizon, now());
+        let mut all = CapacityStatus::all(&history.uses(), horizon, now());
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
@@ -397,6 +387,27 @@ mod tests {
             panic!()
         };
         assert!(per_week > 10.0, "{per_week}");
+    }
+
+    #[test]
+    fn what_is_only_planned_is_where_the_growth_goes_on_from() {
+        let known: Vec<Entry> = (0..=30)
+            .map(|week| {
+                entry(week, 500 - usize::try_from(week).unwrap(), b"", EntryResult::Recorded)
+            })
+            .collect();
+        let history = History { current: Some(100), generations: known, ..History::default() };
+        // Somebody is about to add a tag of 400: 100 are left, at one a week.
+        let planned = entry(0, 900, b"edited", EntryResult::Recorded);
+        let mut uses =
+            vec![Use { since: now(), configuration: planned.configuration, loads: &planned.loads }];
+        uses.extend(history.uses());
+        let [one] = CapacityStatus::all(&uses, Period::days(1), now()).try_into().unwrap();
+        let Forecast::Reached { at, per_week } = one.forecast else { panic!("{one:?}") };
+        assert!((per_week - 1.0).abs() < 0.1, "{per_week}");
+        let weeks = at.duration_since(now()).as_hours() / 168;
+        assert!((90..=110).contains(&weeks), "{weeks}");
+        assert_eq!((one.count, one.near), (900, true));
     }
 
     #[test]

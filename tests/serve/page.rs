@@ -84,17 +84,8 @@ fn history(groups: &[GroupStatus]) -> History {
     }
 }
 
-fn status(groups: Vec<GroupStatus>) -> Status {
-    let now = Timestamp::now();
-    let text = serde_json::json!({
-        "format": "tagwall-status/1", "state_dir": "/var/lib/tagwall", "generation": 12, "created": days_ago(17),
-        "reason": "publication public 2025-09-08", "rule_set": Digest::of(b"rules"), "publications": [], "pin": null,
-        "interrupted": false, "targets": []
-    });
-    let mut status: Status = serde_json::from_value(text).unwrap();
-    status.at = now;
-    status.publications = vec![publication("2025-09-08", 367)];
-    status.groups = groups;
+/// Firewalls that are getting full, and a group that is fitted.
+fn crowd(status: &mut Status) {
     status.widened = serde_json::from_value(serde_json::json!([{
         "group": "apim-prod-monitor", "prefixes": 850, "v4_addresses": 1_024, "v4_share": 0.0104,
         "v6_addresses": "0", "v6_share": 0.0,
@@ -106,7 +97,7 @@ fn status(groups: Vec<GroupStatus>) -> Status {
             "forecast": forecast, "near": near,
         })
     };
-    let in_months = now + SignedDuration::from_hours(24 * 130);
+    let in_months = status.at + SignedDuration::from_hours(24 * 130);
     status.capacity = serde_json::from_value(serde_json::json!([
         limit(
             "the lists that rules use together",
@@ -117,6 +108,20 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         limit("the device", 640, false, serde_json::json!({ "kind": "not-growing" })),
     ]))
     .unwrap();
+}
+
+fn status(groups: Vec<GroupStatus>) -> Status {
+    let now = Timestamp::now();
+    let text = serde_json::json!({
+        "format": "tagwall-status/1", "state_dir": "/var/lib/tagwall", "generation": 12, "created": days_ago(17),
+        "reason": "publication public 2025-09-08", "rule_set": Digest::of(b"rules"), "publications": [], "pin": null,
+        "interrupted": false, "targets": []
+    });
+    let mut status: Status = serde_json::from_value(text).unwrap();
+    status.at = now;
+    status.publications = vec![publication("2025-09-08", 367)];
+    status.groups = groups;
+    crowd(&mut status);
     let target = |text: &str, dialect: &str, applied, took: &str| TargetStatus {
         name: name(text),
         dialect: dialect.to_owned(),
