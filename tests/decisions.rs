@@ -337,7 +337,7 @@ fn a_replay_says_what_would_have_been_and_draws_it() {
             assert_eq!(said.trim(), "2 1", "{}", String::from_utf8_lossy(&output.stderr));
         }
         Err(error) => {
-            eprintln!("skipped: the drawing is read by python3, which does not run: {error}")
+            eprintln!("skipped: the drawing is read by python3, which does not run: {error}");
         }
     }
 }
