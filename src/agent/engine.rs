@@ -33,7 +33,7 @@ use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
-use crate::report::{ReportError, Status};
+use crate::report::{FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
 
 /// Events of feeds that may wait for the loop.
@@ -122,6 +122,8 @@ pub(super) struct Engine {
 
     pub(super) standing: Status,
     pub(super) failed: Option<String>,
+    /// The step of a target at which it failed.
+    pub(super) failed_step: Option<FailedStep>,
     pub(super) waiting: Option<String>,
     pub(super) ready: bool,
     pub(super) said: String,
@@ -182,6 +184,7 @@ impl Engine {
             failures: 0,
             standing: standing?,
             failed: None,
+            failed_step: None,
             waiting: None,
             ready: false,
             said: String::new(),
@@ -368,6 +371,7 @@ impl Engine {
     pub(super) fn worked(&mut self, worked: Worked) {
         tell::worked(&worked);
         self.waiting = None;
+        self.failed_step = None;
         match worked.result {
             Ok(offered) => {
                 self.failed = None;
@@ -390,6 +394,7 @@ impl Engine {
     /// Takes note of why something is not in force.
     pub(super) fn not_worked(&mut self, error: &NotWorked) {
         self.failed = Some(tell::chain(error));
+        self.failed_step = error.step();
         // Trying again helps where the system or a firewall failed; the rest waits for a person or a publication.
         if matches!(error.kind(), Kind::Firewall | Kind::System | Kind::Locked) {
             let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.failures.min(10));

@@ -13,9 +13,9 @@ use crate::guard::{Offer, Offers};
 use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::os::two;
-use crate::publish::Restored;
+use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
-use crate::report::{ReportError, Status};
+use crate::report::{FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archive, Archived, Entry, StateError};
 
@@ -61,6 +61,16 @@ impl NotWorked {
         Kind::of(self.cause())
     }
 
+    /// The step of a target at which a publication failed.
+    pub(super) fn step(&self) -> Option<FailedStep> {
+        match self {
+            Self::Operate(OperateError::Publish(PublishError::Step { target, step, .. })) => {
+                Some(FailedStep { target: target.clone(), step: *step })
+            }
+            _ => None,
+        }
+    }
+
     /// The error that is passed on: the chain of causes does not show it.
     pub(super) fn cause(&self) -> &(dyn std::error::Error + 'static) {
         match self {
@@ -93,9 +103,9 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     // What is held must be there when it is decided about, also after a restart. A document that is not kept when the machine
     // stops is brought again: its feed knows that it is not.
     let archive = operator.archive().clone();
-    let result = two::both(
-        || keep(&archive, &kept),
+    let (result, ()) = two::both(
         || publish(operator, &config, &templates, &mut offers, &causes),
+        || keep(&archive, &kept),
     );
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }

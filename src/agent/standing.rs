@@ -31,6 +31,7 @@ impl Engine {
                 closed: gate.closed,
                 waiting: self.waiting.clone(),
                 failed: self.failed.clone(),
+                failed_step: self.failed_step.clone(),
                 next: self.due().map(clock::at),
             }),
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),

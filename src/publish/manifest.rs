@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Request;
+use super::{Request, Step, Took};
 use crate::config::{Conntrack, Name, OnDrift};
 use crate::render::Kernel;
 use crate::ruleset::{Difference, RuleSet};
@@ -65,13 +65,12 @@ impl TargetRecord {
 }
 
 impl Manifest {
-    /// The manifest of a request; `old` is in force, with these rules.
+    /// The manifest of a request after `old`, which is in force; what changes is still to be summed up.
     pub(super) fn new(
         generation: u64,
         request: &Request,
         rule_set: Digest,
         old: Option<&Self>,
-        old_rules: &RuleSet,
     ) -> Self {
         Self {
             format: MANIFEST_FORMAT.to_owned(),
@@ -84,7 +83,7 @@ impl Manifest {
             publications: request.publications.clone(),
             rule_set,
             targets: request.targets.clone(),
-            summary: ChangeSummary::of(old_rules, &request.rule_set),
+            summary: ChangeSummary::default(),
             small: request.small,
         }
     }
@@ -251,6 +250,9 @@ pub struct Outcome {
     /// force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How long the steps of each target took, in microseconds; of one that was not touched, when it last was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub microseconds: BTreeMap<Name, Took>,
 }
 
 impl Outcome {
@@ -259,15 +261,23 @@ impl Outcome {
         at: Timestamp,
         behind: BTreeMap<Name, Behind>,
         notes: Vec<String>,
+        microseconds: BTreeMap<Name, Took>,
     ) -> Self {
         let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Recorded);
-        Self { format, generation, at, result, message: None, behind, notes }
+        Self { format, generation, at, result, message: None, behind, notes, microseconds }
     }
 
     pub(super) fn failed(generation: u64, at: Timestamp, message: String) -> Self {
-        let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Failed);
-        let (behind, notes) = (BTreeMap::new(), Vec::new());
-        Self { format, generation, at, result, message: Some(message), behind, notes }
+        Self {
+            format: OUTCOME_FORMAT.to_owned(),
+            generation,
+            at,
+            result: OutcomeResult::Failed,
+            message: Some(message),
+            behind: BTreeMap::new(),
+            notes: Vec::new(),
+            microseconds: BTreeMap::new(),
+        }
     }
 }
 
@@ -277,6 +287,9 @@ impl Outcome {
 pub struct Behind {
     /// The step that failed, with the tool's own words.
     pub message: String,
+    /// The step alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
     /// Whether its new files had been visible: what a polling device fetched meanwhile cannot be taken back.
     pub was_visible: bool,
 }

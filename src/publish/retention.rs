@@ -122,6 +122,7 @@ mod tests {
             message: None,
             behind: BTreeMap::new(),
             notes: Vec::new(),
+            microseconds: BTreeMap::new(),
         };
         Generation { manifest, outcome: Some(outcome) }
     }

@@ -23,6 +23,18 @@ pub struct History {
     pub current: Option<u64>,
     /// The generations, the newest first.
     pub generations: Vec<Entry>,
+    /// Those that cannot be read, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A generation of which nothing is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its number.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// One generation.
@@ -103,22 +115,32 @@ impl From<Generation> for Entry {
 }
 
 impl History {
-    /// The newest generations of a state folder, at most so many.
+    /// The newest generations of a state folder, at most so many. One that cannot be read hides no other.
     pub fn read(dir: &Path, limit: usize) -> Result<Self, ReportError> {
         let store = Store::new(dir);
-        let mut generations = Vec::new();
+        let (mut generations, mut unreadable) = (Vec::new(), Vec::new());
         for number in store.numbers()?.into_iter().rev().take(limit) {
-            generations.push(Entry::from(store.read(number)?));
+            match store.read(number) {
+                Ok(generation) => generations.push(Entry::from(generation)),
+                Err(error) => {
+                    unreadable.push(Unreadable { generation: number, reason: error.to_string() });
+                }
+            }
         }
-        Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations })
+        Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations, unreadable })
     }
 
     /// As people read it, with styles.
     pub fn text(&self) -> String {
-        if self.generations.is_empty() {
+        if self.generations.is_empty() && self.unreadable.is_empty() {
             return "there is no generation yet\n".to_owned();
         }
         let mut text = String::new();
+        for Unreadable { generation, reason } in &self.unreadable {
+            text.push_str(&format!(
+                "{REMOVED}generation {generation} cannot be read{REMOVED:#}: {reason}\n"
+            ));
+        }
         for entry in &self.generations {
             let mark = if Some(entry.generation) == self.current { "*" } else { " " };
             text.push_str(&format!(

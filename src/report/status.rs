@@ -14,7 +14,7 @@ use super::{
 };
 use crate::config::Name;
 use crate::guard::Belief;
-use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store};
+use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store, Took};
 use crate::snapshot::Digest;
 use crate::state::{Memory, Pause, Pin};
 
@@ -104,6 +104,9 @@ pub struct TargetStatus {
     /// Why this isolated target keeps the files of an earlier generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Behind>,
+    /// How long its steps took when they were last done, in microseconds.
+    #[serde(default, skip_serializing_if = "Took::is_empty")]
+    pub microseconds: Took,
 }
 
 impl Status {
@@ -115,7 +118,8 @@ impl Status {
         let generation = number.map(|number| store.read(number)).transpose()?;
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
         let belief = super::belief(dir)?;
-        let status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
+        let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
+        status.interrupted |= store.is_under_way();
         Ok(status.verified(verify).believing(&belief))
     }
 
@@ -160,6 +164,10 @@ impl Status {
                     drift: drift.get(name).filter(|found| !found.is_true()).map(Found::to_string),
                     foreign: drift.get(name).map(Found::diff).filter(|diff| !diff.is_empty()),
                     behind: outcome.and_then(|outcome| outcome.behind.get(name)).cloned(),
+                    microseconds: outcome
+                        .and_then(|outcome| outcome.microseconds.get(name))
+                        .cloned()
+                        .unwrap_or_default(),
                 })
                 .collect(),
             verified: false,
@@ -240,6 +248,9 @@ impl Status {
             ));
             for path in &target.installed {
                 text.push_str(&format!("  installed as {path}\n"));
+            }
+            if !target.microseconds.is_empty() {
+                text.push_str(&format!("  took: {}\n", target.microseconds));
             }
             for line in target.foreign.iter().flat_map(|diff| diff.lines()) {
                 text.push_str(&format!("  {line}\n"));

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tagwall::config::{Config, Mode, Name};
-use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord};
+use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord, Step};
 use tagwall::report::{
-    AgentStatus, Entry, EntryResult, FeedStatus, FoundStatus, GroupStatus, History, Status,
-    TargetStatus,
+    AgentStatus, Entry, EntryResult, FailedStep, FeedStatus, FoundStatus, GroupStatus, History,
+    Status, TargetStatus, Unreadable,
 };
 use tagwall::serve::{Lists, View};
 use tagwall::snapshot::{Cloud, Digest};
@@ -75,6 +75,10 @@ fn history(groups: &[GroupStatus]) -> History {
         format: "tagwall-history/1".to_owned(),
         current: Some(12),
         generations: generations.collect(),
+        unreadable: vec![Unreadable {
+            generation: 4,
+            reason: "its manifest is damaged".to_owned(),
+        }],
     }
 }
 
@@ -89,7 +93,7 @@ fn status(groups: Vec<GroupStatus>) -> Status {
     status.at = now;
     status.publications = vec![publication("2025-09-08", 367)];
     status.groups = groups;
-    let target = |text: &str, dialect: &str, applied| TargetStatus {
+    let target = |text: &str, dialect: &str, applied, took: &str| TargetStatus {
         name: name(text),
         dialect: dialect.to_owned(),
         applied,
@@ -98,8 +102,17 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         drift: None,
         foreign: None,
         behind: None,
+        microseconds: serde_json::from_str(took).unwrap(),
     };
-    status.targets = vec![target("edge", "panos", false), target("local", "nftables", true)];
+    status.targets = vec![
+        target("edge", "panos", false, "{}"),
+        target(
+            "local",
+            "nftables",
+            true,
+            r#"{"verify": 41200, "apply": 53000, "read-back": 61700}"#,
+        ),
+    ];
     let feed = |text: &str, error: Option<&str>| FeedStatus {
         name: name(text),
         kind: "download".to_owned(),
@@ -130,6 +143,7 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         closed_until: None,
         waiting: None,
         failed: None,
+        failed_step: Some(FailedStep { target: name("late"), step: Step::Verify }),
         next: None,
     });
     status.feeds = vec![feed("microsoft", None), feed("mirror", Some("connection refused"))];
@@ -230,6 +244,8 @@ fn it_says_what_is_in_force_and_loads_nothing() {
         "outside of AzureActiveDirectory",
         "refused 10.0.0.1: a private address",
         "2 messages given up",
+        "Generation 4 cannot be read: its manifest is damaged.",
+        "verify 41.2 ms, apply 53.0 ms, read back 61.7 ms",
     ] {
         assert!(page.contains(words), "{words} is not on the page");
     }
@@ -261,7 +277,7 @@ fn a_browser_shows_it_in_light_and_dark_on_wide_and_narrow() {
     let profile = tempfile::tempdir().unwrap();
     let mut sizes = Vec::new();
     for (scheme, setting) in [("light", "1"), ("dark", "0")] {
-        for (width, size) in [("wide", "1280,1900"), ("narrow", "500,2600")] {
+        for (width, size) in [("wide", "1280,3200"), ("narrow", "500,4800")] {
             let shot = shots.join(format!("{scheme}-{width}.png"));
             let mut chromium = Command::new("chromium");
             chromium

@@ -237,11 +237,12 @@ fn targets(targets: &[TargetStatus]) -> Table {
             (None, None) if target.applied => Cell::state(Level::Good, "in the kernel"),
             (None, None) => Cell::state(Level::Good, "files only"),
         };
+        let took = (!target.microseconds.is_empty()).then(|| target.microseconds.to_string());
         [
             target.name.as_str().into(),
             target.dialect.as_str().into(),
             Cell::number(target.files),
-            state,
+            state.beside(took),
         ]
     }))
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
+mod clients;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::VecDeque;
