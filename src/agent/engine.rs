@@ -247,7 +247,8 @@ impl Engine {
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
         let notifying = self.notifying.due();
-        [gathered, belief, calendar, self.check_due, self.retry, notifying, self.naming.due()]
+        let naming = self.naming.due(self.serving.is_wanted());
+        [gathered, belief, calendar, self.check_due, self.retry, notifying, naming]
             .into_iter()
             .flatten()
             .min()

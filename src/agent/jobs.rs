@@ -12,11 +12,12 @@ use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
 use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
+use crate::os::two;
 use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
 use crate::report::{CapacityStatus, FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
-use crate::state::{Archived, StateError};
+use crate::state::{Archive, Archived, Entry, StateError};
 
 /// What is to be worked at.
 #[derive(Debug)]
@@ -86,16 +87,12 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let Order { config, templates, causes, found } = order;
     let now = clock::now();
     let mut offers = Offers::new();
-    let mut passed_over = Vec::new();
+    let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
     for found in found.into_values() {
         let Found { publication, bytes, seen } = found;
         match operator.memory().judge(&publication) {
             Ok(()) => {
-                // Kept before it is judged: what is held must be there when it is decided about, also after a restart.
-                if let Err(error) = operator.archive().store(&publication, &bytes, Some(&seen), now)
-                {
-                    tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
-                }
+                kept.push((Entry::new(&publication, seen, now), bytes));
                 let cloud = publication.snapshot.cloud();
                 offers.insert(cloud, Offer { publication, fetched: now });
             }
@@ -103,9 +100,24 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
         }
     }
     recall(operator, &config, &mut offers);
-    let result = publish(operator, &config, &templates, &mut offers, &causes);
+    // What is held must be there when it is decided about, also after a restart. A document that is not kept when the machine
+    // stops is brought again: its feed knows that it is not.
+    let archive = operator.archive().clone();
+    let (result, ()) = two::both(
+        || publish(operator, &config, &templates, &mut offers, &causes),
+        || keep(&archive, &kept),
+    );
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
+}
+
+/// Keeps what feeds brought, while it is judged.
+fn keep(archive: &Archive, documents: &[(Entry, Vec<u8>)]) {
+    for (entry, bytes) in documents {
+        if let Err(error) = archive.store(entry, bytes) {
+            tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
+        }
+    }
 }
 
 /// What became of answers of hostnames.

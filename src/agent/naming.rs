@@ -101,9 +101,9 @@ impl Naming {
         self.book().entries().next().is_some()
     }
 
-    /// When something is to be done although nothing changed.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.has_names().then(|| self.show.min(self.keep))
+    /// When something is to be done although nothing changed; what is known is `shown` to nobody where nothing is served.
+    pub(super) fn due(&self, shown: bool) -> Option<Instant> {
+        self.has_names().then(|| if shown { self.show.min(self.keep) } else { self.keep })
     }
 }
 
@@ -121,7 +121,7 @@ impl Engine {
     /// Gives the jobs of names that are due.
     pub(super) fn follow_names(&mut self) -> Result<(), AgentError> {
         let now = Instant::now();
-        if self.naming.has_names() && self.naming.show <= now {
+        if self.naming.has_names() && self.serving.is_wanted() && self.naming.show <= now {
             self.naming.show = now + SHOW_EVERY;
             self.serving.touch();
         }

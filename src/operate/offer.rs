@@ -187,7 +187,8 @@ impl Operator {
             request.companions.push(trail);
             entry = Some(prepared);
         }
-        let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
+        let published = self.publisher.publish(&request, Retention::from(&config.publish));
+        let published = published.inspect_err(|error| self.note_failure(&note, error))?;
         self.memory = memory;
         self.belief = judgement.belief;
         if let Some(entry) = &entry {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{OperateError, Operator, believed, companion};
 use crate::guard::{Belief, Decision, Event};
-use crate::publish::Companion;
+use crate::publish::{Companion, PublishError};
 use crate::ruleset::RuleSet;
 use crate::snapshot::Digest;
 use crate::state::trail::{Action, Draft, Prepared};
@@ -97,6 +97,22 @@ impl Operator {
             configuration: None,
         };
         self.commit(&note, self.belief.clone(), self.memory.clone())
+    }
+
+    /// Notes that a publication failed: each attempt, so that it is known later what was tried and when. What it would have
+    /// changed is forgotten. A disk that is full does not take the note either.
+    pub(super) fn note_failure(&mut self, note: &Note<'_>, error: &PublishError) {
+        let reason = format!("{}: {error}", note.reason.unwrap_or_default());
+        let note = Note {
+            action: Action::Failed,
+            reason: Some(&reason),
+            events: &[],
+            configuration: None,
+            ..*note
+        };
+        if let Err(error) = self.commit(&note, self.belief.clone(), self.memory.clone()) {
+            tracing::error!(%error, "the audit trail does not tell of an attempt that failed");
+        }
     }
 
     /// The rules in force; none before the first generation.

@@ -11,8 +11,8 @@ use tagwall::feed;
 use tagwall::report::Status;
 use tagwall::selection::Publications;
 use tagwall::serve::{Sources, View};
-use tagwall::snapshot::{Cloud, Policy, Snapshot};
-use tagwall::state::Archive;
+use tagwall::snapshot::{Cloud, Policy, Seen, Snapshot};
+use tagwall::state::{Archive, Entry};
 
 use crate::support::*;
 
@@ -52,7 +52,8 @@ fn the_files_of_the_generation_in_force_are_what_is_served() {
     let policy = Policy::default();
     let publication = feed::example(&policy).unwrap();
     let document = tagwall::snapshot::EXAMPLE_DOCUMENT.as_bytes();
-    Archive::new(state).store(&publication, document, None, Timestamp::now()).unwrap();
+    let entry = Entry::new(&publication, Seen::of(document), Timestamp::now());
+    Archive::new(state).store(&entry, document).unwrap();
     let view = gather(state, None);
     assert!(view.faults.is_empty(), "{:?}", view.faults);
     let house = House::open("");
