@@ -290,7 +290,7 @@ fn an_error_of_the_disk_while_an_isolated_target_is_corrected_leaves_one_whole_g
 }
 
 #[test]
-fn a_correction_that_cannot_be_noted_is_in_force_all_the_same_and_noted_by_the_next_start() {
+fn a_correction_that_cannot_be_noted_is_in_force_all_the_same_and_noted_later() {
     let push = "[targets.push]\nisolated = true\nreload = [\"/bin/false\"]\n[targets.push.list]\n";
     let Some(scene) = Scene::new(push) else { return };
     let trail = || fs::read_to_string(scene.host.path("state/trail/000000000001.jsonl")).unwrap();
@@ -302,7 +302,7 @@ fn a_correction_that_cannot_be_noted_is_in_force_all_the_same_and_noted_by_the_n
     let output = scene.strace(&full);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(scene.side_in_force("not noted") && !noted(), "{}", trail());
-    scene.host.expect(0, &["restore"]);
+    scene.host.expect(0, &["resume"]);
     assert!(scene.side_in_force("noted") && noted(), "{}", trail());
 }
 

@@ -82,7 +82,7 @@ impl Operator {
 
     /// Notes when another generation is in force than the trail says: one that carries on the files of isolated targets that
     /// failed, and took the place of the one that was meant. What is in force is so whether or not this can be written: it is
-    /// tried again with the next operation, and at the next start.
+    /// tried again with the next operation.
     pub(super) fn note_correction(&mut self, now: Timestamp) {
         if let Err(error) = self.try_to_note_correction(now) {
             complain(&error);
