@@ -39,6 +39,7 @@ impl Operator {
         }
         request.publications = manifest.publications;
         request.small = true;
+        request.loads = plan.loads;
         request.companions = vec![answers(&names)?];
         let wish = Wish::OfAgent { closed: None, urgent: Urgent::Nothing };
         let mut entry = None;
