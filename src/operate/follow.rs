@@ -68,7 +68,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         offered.published = Some(published);
         Ok(Some(offered))
     }

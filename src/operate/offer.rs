@@ -194,7 +194,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
             offered.restored = self.restore(false)?;
