@@ -51,7 +51,7 @@ PATH=$PATH:/usr/sbin nsd -d -c "$work/nsd.conf" >"$work/nsd.log" 2>&1 & server=$
 } > "$work/tagwall.toml"
 "$binary" --config "$work/tagwall.toml" --state-dir "$work/state" run 2> "$work/log" & agent=$!
 for ((waited = 0; ; waited++)); do
-    [ "$(grep -c . "$work/state/current/lists/web.txt" 2>/dev/null || echo 0)" -ge $((names < 250 ? names : 250)) ] && break
+    [ "$(grep -c 'has new addresses' "$work/log")" -ge "$names" ] && break
     [ "$waited" -lt 300 ] || { echo "not all names were answered within a minute:"; tail -n 3 "$work/log"; exit 1; }
     sleep 0.2
 done
