@@ -12,12 +12,15 @@ use crate::intent::Intent;
 use crate::render::{self, Artifact, RenderError, Templates};
 use crate::ruleset::RuleSet;
 use crate::selection::{self, HostAddresses, Publications};
+use crate::snapshot::Digest;
 
 /// What is to be done: the rules, and the files that carry them.
 #[derive(Debug)]
 pub struct Plan {
     /// The vendor-neutral rules.
     pub rule_set: RuleSet,
+    /// Its digest.
+    pub digest: Digest,
     /// The files of every target wanted.
     pub artifacts: Vec<Artifact>,
 }
@@ -110,8 +113,9 @@ pub fn plan(
     wanted: &[Name],
 ) -> Result<Plan, PlanError> {
     let rule_set = rules(config, publications, hosts)?;
-    let artifacts = render::render(config, &rule_set, previous, templates, wanted)?;
-    Ok(Plan { rule_set, artifacts })
+    let digest = rule_set.digest();
+    let artifacts = render::render(config, &rule_set, digest, previous, templates, wanted)?;
+    Ok(Plan { rule_set, digest, artifacts })
 }
 
 /// The rules alone, for those who ask about them without rendering.
