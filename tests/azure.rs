@@ -122,7 +122,14 @@ fn a_whole_table_has_its_default_route_and_says_what_it_deletes() {
              default-route-next-hop = \"10.0.0.4\"\n"
         );
         let config = with_target(&settings);
-        let error = render(&config, &rule_set, None, &Templates::load(&config).unwrap(), &[]);
+        let error = render(
+            &config,
+            &rule_set,
+            rule_set.digest(),
+            None,
+            &Templates::load(&config).unwrap(),
+            &[],
+        );
         let error = error.unwrap_err().to_string();
         assert!(error.contains("default-route-next-hop-ipv6"), "{error}");
     }
@@ -188,7 +195,7 @@ fn limits_are_errors_with_ways_out() {
         let config = with_target(&format!("format = \"cli\"\n{SETTINGS}{settings}\n"));
         let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let templates = Templates::load(&config).unwrap();
-        match render(&config, &rule_set, None, &templates, &[]) {
+        match render(&config, &rule_set, rule_set.digest(), None, &templates, &[]) {
             Err(error @ RenderError::Limit { .. }) => {
                 let message = error.to_string();
                 assert!(message.contains(object) && message.contains(way), "{message}");
