@@ -1,8 +1,9 @@
 //! How long a publication takes on a real host: `unshare -n cargo bench --bench publish`, as root, on an idle machine.
 //!
 //! Two publications of the seven tags in turn, in-process. For files alone: from the decision (rules and artifacts are ready)
-//! until `current` shows the new files. For nftables: from the decision until everything is verified, loaded, read back and
-//! recorded, beside a bare `nft -f` of the same file. Medians of alternating runs; only ratios mean anything.
+//! until `current` shows the new files. For nftables: from the decision until the kernel has the rules and `current` shows them,
+//! which comes after the loading; and until they are read back and recorded too. Beside each a bare `nft -f` of the same file: of
+//! the update, or of the whole artifact. Medians of alternating runs; only ratios mean anything.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
     reason = "a benchmark that cannot run stops with its reason, and prints its figures"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tagwall::config::Config;
-use tagwall::publish::{Publisher, Request, Retention};
+use tagwall::publish::{Publisher, Request, Retention, Step, Took};
 use tagwall::render::{self, Templates};
 use tagwall::selection::Publications;
 use tagwall::{feed, pipeline};
@@ -36,9 +38,10 @@ fn publications() -> Option<Vec<PathBuf>> {
     Some(all)
 }
 
+/// Whether this is a network namespace from which nothing leads anywhere. (Which one the first process has may be hidden.)
 fn is_own_namespace() -> bool {
-    let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    of("self") != of("1") && of("self").is_some()
+    let routes = std::fs::read_to_string("/proc/self/net/route");
+    routes.is_ok_and(|routes| routes.lines().count() <= 1)
 }
 
 /// The requests of the newest publication and of the newest before it that has other rules.
@@ -71,8 +74,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Until `current` points elsewhere, seen by another thread.
-fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
+/// Publishes: until `current` points elsewhere, seen by another thread, and until all is done.
+fn publish(publisher: &Publisher, request: &Request) -> (Duration, Duration) {
     let link = publisher.store().dir().join("current");
     let before = std::fs::read_link(&link).ok();
     let (ready, done) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -83,7 +86,8 @@ fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
                 if done.load(Ordering::Acquire) && std::fs::read_link(&link).ok() == before {
                     return None;
                 }
-                std::hint::spin_loop();
+                // Often enough, and without taking the processor from what is measured.
+                thread::sleep(Duration::from_micros(50));
             }
             Some(Instant::now())
         });
@@ -92,17 +96,18 @@ fn until_visible(publisher: &Publisher, request: &Request) -> Duration {
         }
         let begun = Instant::now();
         let outcome = publisher.publish(request, Retention::default());
+        let whole = begun.elapsed();
         // One more look is taken after this: what was published is seen.
         done.store(true, Ordering::Release);
         let seen = seen.join().unwrap();
         outcome.unwrap();
-        seen.unwrap() - begun
+        (seen.unwrap() - begun, whole)
     })
 }
 
-fn nft(file: &Path) -> Duration {
+fn nft(args: &[&str]) -> Duration {
     let begun = Instant::now();
-    assert!(Command::new("nft").arg("-f").arg(file).status().unwrap().success());
+    assert!(Command::new("nft").args(args).status().unwrap().success());
     begun.elapsed()
 }
 
@@ -115,7 +120,7 @@ fn main() {
     let lists = requests("[targets.lists.list]\n[targets.json.json]\n", &feeds);
     let publisher = Publisher::open(&folder.path().join("files"), "bench").unwrap();
     publisher.publish(&lists[1], Retention::default()).unwrap();
-    let visible = (0..ROUNDS).map(|round| until_visible(&publisher, &lists[round % 2])).collect();
+    let visible = (0..ROUNDS).map(|round| publish(&publisher, &lists[round % 2]).0).collect();
     println!("files: {:?} from the decision until current shows them", median(visible));
 
     if !is_own_namespace() {
@@ -124,42 +129,60 @@ fn main() {
         );
         return;
     }
-    let tables = requests(
-        "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\negress = [\"wan0\"]\n",
-        &feeds,
-    );
+    let towards = |interface: &str| {
+        let target = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
+        requests(&format!("{target}egress = [\"{interface}\"]\n"), &feeds)
+    };
+    let (tables, elsewhere) = (towards("wan0"), towards("wan1"));
     let publisher = Publisher::open(&folder.path().join("kernel"), "bench").unwrap();
-    publisher.publish(&tables[1], Retention::default()).unwrap();
-    let artifact = publisher.store().dir().join("current/edge/rules.nft");
-    let (mut bare, mut updated, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    let current = publisher.store().dir().join("current");
+    let mut update = Way::default();
+    let mut whole = Way::default();
     for round in 0..ROUNDS {
-        let request = &tables[round % 2];
-        let begun = Instant::now();
-        publisher.publish(request, Retention::default()).unwrap();
-        updated.push(begun.elapsed());
-        bare.push(nft(&artifact));
-        // The kernel has lost the table: the whole artifact is verified, loaded and read back.
-        assert!(
-            Command::new("nft")
-                .args(["delete", "table", "inet", "tagwall"])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let begun = Instant::now();
-        publisher.publish(&tables[(round + 1) % 2], Retention::default()).unwrap();
-        whole.push(begun.elapsed());
-        publisher.publish(request, Retention::default()).unwrap();
+        let (this, that) = (round % 2, (round + 1) % 2);
+        publisher.publish(&tables[that], Retention::default()).unwrap();
+        update.go(&publisher, &tables[this], &current.join("archive/edge.update.nft"));
+        // Other rules are more than an update.
+        whole.go(&publisher, &elsewhere[that], &current.join("edge/rules.nft"));
     }
-    let (bare, updated, whole) = (median(bare), median(updated), median(whole));
-    let ratio = |time: Duration| time.as_secs_f64() / bare.as_secs_f64();
-    println!("bare nft -f of the whole artifact: {bare:?}");
-    println!(
-        "update of the sets that differ, verified, loaded, read back, recorded: {updated:?}, {:.2} times",
-        ratio(updated)
-    );
-    println!(
-        "whole artifact, verified, loaded, read back, recorded: {whole:?}, {:.2} times",
-        ratio(whole)
-    );
+    update.print("update of the sets that differ");
+    whole.print("whole artifact");
+}
+
+/// What is loaded, and how long it took.
+#[derive(Default)]
+struct Way {
+    bare: Vec<Duration>,
+    to_kernel: Vec<Duration>,
+    to_record: Vec<Duration>,
+    steps: BTreeMap<Step, Vec<Duration>>,
+}
+
+impl Way {
+    /// Publishes, and then loads the same file once more without tagwall.
+    fn go(&mut self, publisher: &Publisher, request: &Request, file: &Path) {
+        let (to_kernel, to_record) = publish(publisher, request);
+        self.to_kernel.push(to_kernel);
+        self.to_record.push(to_record);
+        let store = publisher.store();
+        let generation = store.read(store.current().unwrap().unwrap()).unwrap();
+        for (step, took) in generation.outcome.unwrap().microseconds.values().flat_map(Took::steps)
+        {
+            self.steps.entry(step).or_default().push(took);
+        }
+        self.bare.push(nft(&["-f", file.to_str().unwrap()]));
+    }
+
+    fn print(self, what: &str) {
+        let bare = median(self.bare);
+        let times = |time: Duration| {
+            format!("{time:?}, {:.2} times", time.as_secs_f64() / bare.as_secs_f64())
+        };
+        println!("{what}: a bare nft -f of the same file takes {bare:?}");
+        println!("  until kernel and current have it: {}", times(median(self.to_kernel)));
+        println!("  until it is read back and recorded: {}", times(median(self.to_record)));
+        for (step, took) in self.steps {
+            println!("  of this, {step}: {}", times(median(took)));
+        }
+    }
 }

@@ -3,13 +3,15 @@
 //! Pure: no clock, no files, no network. The same publications, configuration, templates and previous rule set give the
 //! same bytes on every host.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, Name};
 use crate::guard::{self, Belief, Judgement, Offers};
 use crate::intent::Intent;
-use crate::render::{self, Artifact, RenderError, Templates};
+use crate::render::{self, Artifact, Load, RenderError, Rendered, Templates};
 use crate::ruleset::RuleSet;
 use crate::selection::{self, HostAddresses, Publications};
 use crate::snapshot::Digest;
@@ -23,6 +25,8 @@ pub struct Plan {
     pub digest: Digest,
     /// The files of every target wanted.
     pub artifacts: Vec<Artifact>,
+    /// How much of each limit of its firewall a target uses.
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 impl Plan {
@@ -114,8 +118,9 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let rule_set = rules(config, publications, hosts)?;
     let digest = rule_set.digest();
-    let artifacts = render::render(config, &rule_set, digest, previous, templates, wanted)?;
-    Ok(Plan { rule_set, digest, artifacts })
+    let Rendered { artifacts, loads } =
+        render::render(config, &rule_set, digest, previous, templates, wanted)?;
+    Ok(Plan { rule_set, digest, artifacts, loads })
 }
 
 /// The rules alone, for those who ask about them without rendering.

@@ -1,4 +1,4 @@
-//! The agent's life: signals, configurations good and bad, who may speak to it, calendars, proposals, and long rest.
+//! The agent's life: signals, configurations good and bad, feeds out of the ordinary, who may speak to it, systemd, and long rest.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
@@ -11,57 +11,15 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
+use common::devops::{
+    AT_ONCE, DROP, RULES, drop_edition, edition, is_whole, list, mirror, started,
+};
 use common::host::BINARY;
 use common::microsoft::{Fake, Reply};
+use common::proxy::Proxy;
 use common::running::Agent;
 use rustix::process::Signal;
 use tagwall::control::{Answer, Client, Request};
-use tagwall::snapshot::EXAMPLE_DOCUMENT;
-
-const RULES: &str = "
-cloud = \"example\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-[targets.lists.list]
-";
-const DROP: &str = "[feeds.drop.directory]\npath = \"FOLDER/drop\"\n";
-const AT_ONCE: &str = "[agent]\nquiet-period = \"0s\"\n";
-
-/// An edition of the example whose devops group has so many more addresses.
-fn edition(number: u64, more: u8) -> String {
-    let added: Vec<_> = (0..more).map(|n| format!("\"192.0.2.{}/32\", ", 70 + 2 * n)).collect();
-    let added = added.concat();
-    let list = "\"192.0.2.0/26\",\n          \"192.0.2.128/25\"";
-    assert_eq!(EXAMPLE_DOCUMENT.matches(list).count(), 1);
-    EXAMPLE_DOCUMENT
-        .replacen("\"changeNumber\": 1,", &format!("\"changeNumber\": {number},"), 1)
-        .replace(list, &format!("{added}{list}"))
-}
-
-/// Puts an edition into the folder as a careful program does.
-fn drop_edition(agent: &Agent, number: u64, more: u8) {
-    let folder = agent.path("drop");
-    fs::create_dir_all(&folder).unwrap();
-    let part = folder.join(".part");
-    fs::write(&part, edition(number, more)).unwrap();
-    fs::rename(part, folder.join(format!("ServiceTags_Example_202509{number:02}.json"))).unwrap();
-}
-
-fn started(config: &str) -> Agent {
-    let mut agent = Agent::new(config);
-    drop_edition(&agent, 1, 0);
-    agent.start();
-    agent.until_generation(1);
-    agent
-}
-
-fn list(agent: &Agent) -> String {
-    fs::read_to_string(agent.path("state/current/lists/devops.txt")).unwrap()
-}
 
 #[test]
 fn a_good_configuration_is_taken_and_a_bad_one_leaves_the_old_one() {
@@ -100,14 +58,10 @@ fn a_good_configuration_is_taken_and_a_bad_one_leaves_the_old_one() {
 fn a_signal_fetches_at_once() {
     let fake = Fake::start();
     fake.on("/ServiceTags_Example_20250901.json", Reply::ok(edition(1, 0)));
-    let feed = |path: &str| {
-        format!(
-            "{RULES}{AT_ONCE}[feeds.mirror]\ninterval = \"7d\"\n[feeds.mirror.http]\nurl = \"{}\"\n[feeds.mirror.connection]\nproxy = \"none\"\nca-file = \"{}\"\n",
-            fake.url(path),
-            fake.ca_file().display()
-        )
-    };
-    let mut agent = Agent::new(&feed("/ServiceTags_Example_20250901.json"));
+    let mut agent = Agent::new(&format!(
+        "{RULES}{AT_ONCE}{}",
+        mirror(&fake, "/ServiceTags_Example_20250901.json")
+    ));
     agent.start();
     agent.until_generation(1);
     agent.until_status("the first look", |status| status["feeds"][0]["answered"].is_string());
@@ -124,6 +78,58 @@ fn a_signal_fetches_at_once() {
     agent.stop();
 }
 
+#[test]
+fn a_proxy_of_the_environment_is_used() {
+    let fake = Fake::start();
+    let path = "/ServiceTags_Example_20250901.json";
+    fake.on(path, Reply::ok(edition(1, 0)));
+    let mut agent = Agent::new(&format!("{RULES}{AT_ONCE}{}", mirror(&fake, path)));
+    let proxy = Proxy::to(fake.port());
+    // Nobody is where the server is said to be: only the proxy leads to it.
+    let nowhere = format!("localhost:{}", fake.port());
+    let config = fs::read_to_string(agent.path("tagwall.toml")).unwrap();
+    agent.configure(&config.replace(&nowhere, "localhost:9").replace("proxy = \"none\"\n", ""));
+    agent.launch_with(&[("HTTPS_PROXY", &proxy.url)]);
+    agent.until_status("the publication", |status| status["feeds"][0]["found"].is_object());
+    let head = proxy.asked();
+    assert!(head.starts_with("CONNECT localhost:9 HTTP/1.1"), "{head}");
+    assert_eq!(fake.asked(path).len(), 1);
+    agent.stop();
+}
+
+#[test]
+fn a_kernel_without_watches_is_told_and_the_folder_is_polled() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: user namespaces with limits of their own need root");
+        return;
+    }
+    for (limit, sysctl) in [
+        ("max_inotify_instances", "fs.inotify.max_user_instances"),
+        ("max_inotify_watches", "fs.inotify.max_user_watches"),
+    ] {
+        let poll = "[feeds.drop.directory]\npath = \"FOLDER/drop\"\npoll = \"1s\"\n";
+        let mut agent = Agent::new(&format!("{RULES}{AT_ONCE}{poll}"));
+        drop_edition(&agent, 1, 0);
+        // The kernel counts per user namespace too.
+        let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\" \"$@\"");
+        let before = ["unshare", "--user", "--map-root-user", "sh", "-c", &script];
+        if !Command::new(before[0]).args(&before[1..]).arg("true").status().unwrap().success() {
+            eprintln!("skipped: no user namespace");
+            return;
+        }
+        agent.launch_through(&before);
+        let status = agent.until_status("the note", |status| {
+            status["feeds"][0]["notes"].to_string().contains("polled")
+        });
+        let notes = status["feeds"][0]["notes"].to_string();
+        assert!(notes.contains(sysctl), "{notes}");
+        agent.until_generation(1);
+        drop_edition(&agent, 2, 1);
+        agent.until("the edition", |agent| list(agent).contains("192.0.2.70").then_some(()));
+        agent.stop();
+    }
+}
+
 /// A target whose firewall takes its time while a file says so.
 fn slow(agent: &Agent) -> String {
     let script = agent.path("reload.sh");
@@ -138,19 +144,6 @@ fn slow(agent: &Agent) -> String {
         "[targets.lists.list]",
         "[targets.lists]\nreload = [\"FOLDER/reload.sh\"]\n[targets.lists.list]",
     )
-}
-
-/// What is current is what was recorded last, and nothing is half done.
-fn is_whole(agent: &Agent) {
-    let current = agent.path("state/current");
-    let outcome = fs::read_to_string(current.join("outcome.json")).unwrap();
-    assert!(outcome.contains("\"recorded\""), "{outcome}");
-    assert!(!agent.path("state/journal.json").exists());
-    agent.expect(0, &["status", "--verify"]);
-    let replayed = tagwall::state::trail::replay(&agent.path("state")).unwrap();
-    let belief = fs::read(agent.path("state/belief.json")).unwrap();
-    assert_eq!(replayed.belief, tagwall::guard::Belief::read(&belief).unwrap());
-    assert_eq!(replayed.last.unwrap().generation, agent.generation());
 }
 
 #[test]
@@ -195,6 +188,32 @@ fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
         });
         agent.until("rest", |agent| (!agent.path("state/journal.json").exists()).then_some(()));
     }
+    agent.stop();
+    is_whole(&agent);
+}
+
+#[test]
+fn what_a_killed_agent_left_behind_is_waited_for() {
+    let mut agent = Agent::new("");
+    let config = format!("{}{AT_ONCE}{DROP}", slow(&agent));
+    agent.configure(&config);
+    drop_edition(&agent, 1, 0);
+    agent.start();
+    agent.until_generation(1);
+    let (wait, seen) = (agent.path("wait"), agent.path("wait.seen"));
+    _ = fs::remove_file(&seen);
+    fs::write(&wait, "").unwrap();
+    drop_edition(&agent, 2, 1);
+    agent.until("the reload", |_| seen.exists().then_some(()));
+    agent.kill();
+
+    // Its command still runs, and nothing is changed beside it; systemd starts the agent again all the same.
+    agent.launch();
+    agent.until("a word about it", |agent| agent.log().contains("left behind").then_some(()));
+    assert!(agent.status().is_none());
+    fs::remove_file(&wait).unwrap();
+    agent.until("an answer", Agent::status);
+    agent.until_generation(2);
     agent.stop();
     is_whole(&agent);
 }
@@ -251,165 +270,6 @@ fn the_kernel_decides_who_may_speak() {
     let (code, said) = as_user("12345", &["status"]);
     assert!(code != 0 && said.contains("does not let user id 12345 in"), "{said}");
     assert_eq!(as_user("54321", &["status"]).0, 0);
-    agent.stop();
-}
-
-#[test]
-fn a_freeze_makes_publications_wait_and_a_person_is_not_held_up() {
-    let freeze = "[agent.calendar.freezes.peak]\nfrom = \"2020-01-01\"\nto = \"2099-12-31\"\nreason = \"sales\"\n";
-    let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
-    agent.configure(&format!("{RULES}{AT_ONCE}{freeze}{DROP}"));
-    agent.expect(0, &["reload"]);
-    drop_edition(&agent, 2, 2);
-    let waits = |agent: &Agent| {
-        agent.until_status("the wait", |status| {
-            let waiting = status["agent"]["waiting"].as_str();
-            waiting.is_some_and(|text| text.contains("freeze peak"))
-        });
-        assert!(!list(agent).contains("192.0.2.70"));
-    };
-    waits(&agent);
-    // It still waits after a restart, and a configuration that a person loads brings nothing else with it.
-    agent.stop();
-    agent.start();
-    waits(&agent);
-    let before = agent.generation();
-    agent.configure(&format!("{}{AT_ONCE}{freeze}{DROP}", RULES.replace("tcp/443", "tcp/8443")));
-    let said = agent.expect(0, &["reload"]);
-    assert!(said.contains("reloaded"), "{said}");
-    waits(&agent);
-    assert!(agent.generation() > before, "what a person asked for waits");
-    // What only adds addresses may be let through.
-    let urgent = "[agent.calendar]\nurgent = \"additions\"\n";
-    agent.configure(&format!("{RULES}{AT_ONCE}{urgent}{freeze}{DROP}"));
-    agent.expect(0, &["reload"]);
-    agent.until("the addition", |agent| list(agent).contains("192.0.2.70").then_some(()));
-    agent.until_status("no wait", |status| status["agent"]["waiting"].is_null());
-    agent.stop();
-    is_whole(&agent);
-}
-
-#[test]
-fn a_proposal_waits_for_a_person_and_is_followed_over_restarts() {
-    let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
-    agent.configure(&format!("{RULES}{AT_ONCE}mode = \"propose\"\n{DROP}"));
-    agent.expect(0, &["reload"]);
-    let waiting_hold = |agent: &Agent, known: &str| {
-        agent.until("the hold", |agent| {
-            let review: serde_json::Value =
-                serde_json::from_slice(&agent.ask(&["review", "--json"]).stdout).ok()?;
-            let ids = review["holds"].as_array()?.iter().filter_map(|hold| hold["id"].as_str());
-            ids.map(str::to_owned).find(|id| id != known)
-        })
-    };
-    drop_edition(&agent, 2, 1);
-    let hold = waiting_hold(&agent, "");
-    let status = agent.expect(0, &["status"]);
-    assert!(status.contains("mode propose") && status.contains(&hold), "{status}");
-    assert!(!list(&agent).contains("192.0.2.70"), "a proposal was applied");
-    // Still after a restart; and what was approved comes in by itself.
-    agent.kill();
-    agent.start();
-    assert_eq!(waiting_hold(&agent, ""), hold);
-    agent.stop();
-    agent.expect(0, &["approve", &hold, "--ticket", "CHG-7", "--reason", "looked at"]);
-    agent.start();
-    agent.until("the approved", |agent| list(agent).contains("192.0.2.70").then_some(()));
-    // What was rejected does not.
-    drop_edition(&agent, 3, 2);
-    let hold = waiting_hold(&agent, &hold);
-    agent.stop();
-    agent.expect(0, &["reject", &hold, "--reason", "not ours"]);
-    agent.start();
-    agent.until_status("the look", |status| status["feeds"][0]["looked"].is_string());
-    agent.expect(0, &["fetch"]);
-    assert!(!list(&agent).contains("192.0.2.72"), "what was rejected was applied");
-    agent.stop();
-    is_whole(&agent);
-    let said = agent.expect(0, &["history", "--prefix", "192.0.2.70"]);
-    assert!(said.contains("approved by") && said.contains("CHG-7, looked at"), "{said}");
-}
-
-#[test]
-fn a_pause_and_a_rollback_stop_what_comes_until_resume_and_over_restarts() {
-    let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
-    drop_edition(&agent, 2, 1);
-    agent.until_generation(2);
-    agent.expect(0, &["pause", "storm"]);
-    drop_edition(&agent, 3, 2);
-    let waits = |agent: &Agent, more: &str| {
-        agent.until_status("the wait", |status| {
-            status["agent"]["waiting"].as_str().is_some_and(|text| text.contains("resume"))
-        });
-        assert!(!list(agent).contains(more));
-    };
-    waits(&agent, "192.0.2.72");
-    agent.kill();
-    agent.start();
-    waits(&agent, "192.0.2.72");
-    let status = agent.expect(0, &["status"]);
-    assert!(status.contains("PAUSED") || status.contains("paused"), "{status}");
-    agent.expect(0, &["resume"]);
-    agent.until_generation(3);
-    // Back to what was, and pinned there.
-    let said = agent.expect(0, &["rollback"]);
-    assert!(said.contains("pinned"), "{said}");
-    drop_edition(&agent, 4, 3);
-    waits(&agent, "192.0.2.72");
-    agent.stop();
-    agent.start();
-    waits(&agent, "192.0.2.72");
-    agent.expect(0, &["resume"]);
-    agent.until("the newest", |agent| list(agent).contains("192.0.2.74").then_some(()));
-    agent.stop();
-    is_whole(&agent);
-    let actions = agent.actions();
-    let told: Vec<_> =
-        actions.iter().filter(|action| !["published", "judged"].contains(action)).collect();
-    assert_eq!(told, [&"paused", &"resumed", &"rolled back", &"resumed"], "{actions:?}");
-    // When did it come, and from which publication?
-    let said = agent.expect(0, &["history", "--prefix", "192.0.2.70"]);
-    assert!(said.contains("entered group devops (rule devops)"), "{said}");
-    assert!(said.contains("ServiceTags_Example_20250902.json"), "{said}");
-    assert!(said.contains("now") && said.contains("in group devops"), "{said}");
-    let json = agent.expect(0, &["history", "--prefix", "192.0.2.72", "--json"]);
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let moves: Vec<(&str, bool)> = json["changes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|change| {
-            let entered = change["groups"][0]["entered"].as_array().unwrap();
-            (change["action"].as_str().unwrap(), !entered.is_empty())
-        })
-        .collect();
-    assert_eq!(moves, [("published", true), ("rolled-back", false), ("published", true)]);
-    assert_eq!(json["now"][0]["whole"], true);
-}
-
-#[test]
-fn what_reverts_before_it_is_quiet_publishes_nothing() {
-    let mut agent =
-        started(&format!("{RULES}[agent]\nquiet-period = \"8s\"\nmaximum-delay = \"60s\"\n{DROP}"));
-    let found = |number: u64| {
-        agent.until_status("the look", |status| {
-            status["feeds"][0]["found"]["change_number"] == number
-        });
-    };
-    drop_edition(&agent, 2, 5);
-    found(2);
-    drop_edition(&agent, 3, 0);
-    found(3);
-    agent.until("the judgement", |agent| {
-        let mut judged = false;
-        tagwall::state::trail::entries(&agent.path("state"), |entry| {
-            judged |= entry.publications.values().any(|standing| standing.change_number == 3);
-            Ok(())
-        })
-        .unwrap();
-        judged.then_some(())
-    });
-    assert_eq!(agent.generation(), Some(1));
     agent.stop();
 }
 
@@ -476,11 +336,7 @@ fn nothing_grows_over_many_looks() {
         Some("\"1\"") => Reply::new(304, "").header("ETag", "\"1\""),
         _ => Reply::ok(document.clone()).header("ETag", "\"1\""),
     });
-    let mut agent = Agent::new(&format!(
-        "{RULES}{AT_ONCE}[feeds.mirror]\ninterval = \"7d\"\n[feeds.mirror.http]\nurl = \"{}\"\n[feeds.mirror.connection]\nproxy = \"none\"\nca-file = \"{}\"\n",
-        fake.url(path),
-        fake.ca_file().display()
-    ));
+    let mut agent = Agent::new(&format!("{RULES}{AT_ONCE}{}", mirror(&fake, path)));
     agent.start();
     agent.until_generation(1);
     let client = Client::find(&agent.path("state")).unwrap();

@@ -22,6 +22,7 @@ use tagwall::snapshot::EXAMPLE_DOCUMENT;
 use tagwall::web::WebError;
 
 use common::microsoft::{Body, Fake, Reply, Shows};
+use common::proxy::Proxy;
 
 /// A feed `f` of the example cloud with this kind, against the fake.
 fn source(fake: &Fake, kind: &str, connection: &str) -> Source {
@@ -387,42 +388,22 @@ async fn a_query_that_gives_access_is_sent_and_never_shown() {
 
 #[tokio::test]
 async fn a_proxy_is_asked_for_the_way_and_proves_nothing_about_the_server() {
-    use std::io::{Read as _, Write as _};
     let fake = Fake::start();
     fake.serve("/tags.json", &edition(1));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = fake.url("").rsplit_once(':').unwrap().1.to_owned();
-    // Answers one CONNECT, then passes bytes on in both directions.
-    let proxy = std::thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            client.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let mut upstream = std::net::TcpStream::connect(format!("127.0.0.1:{server}")).unwrap();
-        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        let (mut back, mut forth) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
-        let copying = std::thread::spawn(move || _ = std::io::copy(&mut back, &mut forth));
-        _ = std::io::copy(&mut client, &mut upstream);
-        _ = upstream.shutdown(std::net::Shutdown::Both);
-        copying.join().unwrap();
-        String::from_utf8(head).unwrap()
-    });
+    let proxy = Proxy::to(fake.port());
     let credentials = fake.file("proxy", "me:PASSWORD\n");
     let text = format!(
         "[feeds.f]\ncloud = \"example\"\n[feeds.f.http]\nurl = \"{}\"\n[feeds.f.connection]\nca-file = \"{}\"\n\
-         proxy = \"http://127.0.0.1:{port}\"\nproxy-credentials-file = \"{}\"\n",
+         proxy = \"{}\"\nproxy-credentials-file = \"{}\"\n",
         fake.url("/tags.json"),
         fake.ca_file().display(),
+        proxy.url,
         credentials.display()
     );
     let config = Config::parse(Path::new("test.toml"), text).unwrap();
     let mut source = Source::new(&"f".parse().unwrap(), &config).unwrap();
     found(&mut source).await;
-    let head = proxy.join().unwrap();
+    let head = proxy.asked();
     assert!(head.starts_with("CONNECT localhost:"), "{head}");
     // me:PASSWORD
     assert!(head.to_ascii_lowercase().contains("proxy-authorization: basic "), "{head}");

@@ -289,6 +289,23 @@ fn an_error_of_the_disk_while_an_isolated_target_is_corrected_leaves_one_whole_g
     fail_everywhere(&scene, "correction");
 }
 
+#[test]
+fn a_correction_that_cannot_be_noted_is_in_force_all_the_same_and_noted_later() {
+    let push = "[targets.push]\nisolated = true\nreload = [\"/bin/false\"]\n[targets.push.list]\n";
+    let Some(scene) = Scene::new(push) else { return };
+    let trail = || fs::read_to_string(scene.host.path("state/trail/000000000001.jsonl")).unwrap();
+    let noted = || trail().contains("\"action\":\"corrected\"");
+    restore(&scene.host, &scene.old);
+    let pending = scene.host.path("state/.companions/trail.pending");
+    let full =
+        ["-P", pending.to_str().unwrap(), "-e", "inject=write:error=ENOSPC", "-o", "/dev/null"];
+    let output = scene.strace(&full);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(scene.side_in_force("not noted") && !noted(), "{}", trail());
+    scene.host.expect(0, &["resume"]);
+    assert!(scene.side_in_force("noted") && noted(), "{}", trail());
+}
+
 /// Lets the disk fail at each point, and looks at what is in force, at once and after the next start.
 fn fail_everywhere(scene: &Scene, name: &str) {
     let faults = [
@@ -376,39 +393,52 @@ fn a_firewall_that_is_missing_hangs_refuses_or_dies_leaves_what_was() {
     let Some(scene) = Scene::new("") else { return };
     let limited =
         nftables("").replace("apply = \"automatic\"", "apply = \"automatic\"\ntime-limit = 1");
-    scene.host.configure(&limited);
+    // With a second table, all is verified before any of it is loaded.
+    let second =
+        "[targets.second]\napply = \"automatic\"\n[targets.second.nftables]\ntable = \"second\"\n";
+    let (alone, both) = (limited.clone(), limited + second);
     let real = scene.host.path("real-nft");
     let real = real.display();
     let unless_checked =
         |then: &str| format!("#!/bin/sh\ncase \"$1\" in -f) {then};; esac\nexec {real} \"$@\"\n");
-    let cases: [(&str, String, &[&str]); 7] = [
-        ("missing", String::new(), &["target edge, verify", "nft is not installed"]),
+    let refuses = "#!/bin/sh\necho 'Error: no, thank you' >&2\nexit 1\n".to_owned();
+    let hangs = "#!/bin/sh\nexec sleep 5\n".to_owned();
+    let dies = "#!/bin/sh\nkill -9 $$\n".to_owned();
+    let (verify, apply) = ("target edge, verify", "target edge, apply");
+    let nothing = "nothing was changed";
+    let cases: [(&str, &str, String, &[&str]); 11] = [
+        ("missing", &both, String::new(), &[verify, "nft is not installed", nothing]),
+        ("hangs", &both, hangs.clone(), &[verify, "did not end within 1s", nothing]),
+        ("refuses", &both, refuses.clone(), &[verify, "no, thank you", nothing]),
+        ("dies", &both, dies.clone(), &[verify, "signal 9", nothing]),
+        // Loaded without a check beforehand: what was refused is known not to be in the kernel, all else is taken back.
         (
-            "hangs",
-            "#!/bin/sh\nexec sleep 60\n".to_owned(),
-            &["target edge, verify", "did not end within 1s"],
+            "missing, loaded at once",
+            &alone,
+            String::new(),
+            &[verify, "nft is not installed", nothing],
         ),
-        (
-            "refuses",
-            "#!/bin/sh\necho 'Error: no, thank you' >&2\nexit 1\n".to_owned(),
-            &["target edge, verify", "no, thank you", "nothing was changed"],
-        ),
-        ("dies", "#!/bin/sh\nkill -9 $$\n".to_owned(), &["target edge, verify", "signal 9"]),
+        ("hangs, loaded at once", &alone, hangs, &[apply, "did not end within 1s"]),
+        ("refuses, loaded at once", &alone, refuses, &[verify, "no, thank you", nothing]),
+        ("dies, loaded at once", &alone, dies, &[apply, "signal 9"]),
         // The check passes, and then neither the update nor the whole artifact can be loaded; nor can the old one be.
         (
             "refuses to load",
+            &alone,
             unless_checked("echo 'Error: not today' >&2; exit 1"),
-            &["target edge, apply", "not today", "taking it back failed too"],
+            &[apply, "not today", "taking it back failed too"],
         ),
-        ("dies while loading", unless_checked("kill -9 $$"), &["target edge, apply", "signal 9"]),
+        ("dies while loading", &both, unless_checked("kill -9 $$"), &[apply, "signal 9"]),
         (
             "hangs while loading",
+            &both,
             unless_checked("exec sleep 5"),
-            &["target edge, apply", "did not end within 1s"],
+            &[apply, "did not end within 1s"],
         ),
     ];
-    for (case, script, words) in cases {
+    for (case, config, script, words) in cases {
         restore(&scene.host, &scene.old);
+        scene.host.configure(config);
         let (code, stderr) = with_fake_nft(&scene, &script);
         assert_eq!(code, Some(7), "{case}: {stderr}");
         for word in words {

@@ -72,6 +72,36 @@ fn a_generation_that_cannot_be_read_stays_and_is_told_and_the_others_are_removed
 }
 
 #[test]
+fn a_generation_that_cannot_be_read_hides_no_other_from_history_and_rollback() {
+    let Some(host) = Host::new(&[], "") else { return };
+    publish(&host, LISTS, &["\"192.0.2.0/26\"", "\"192.0.2.0/25\"", "\"192.0.2.0/24\""]);
+    let list = || fs::read_to_string(host.path("state/current/lists/a.txt")).unwrap();
+    fs::write(host.path("state/generations/000002/manifest.json"), "{").unwrap();
+    let (history, _) = host.expect(0, &["history"]);
+    assert!(history.contains("generation 2 cannot be read"), "{history}");
+    assert!(history.contains("000002/manifest.json cannot be used"), "{history}");
+    let history = host.json(&["history", "--json"]);
+    let numbers = |key: &str| -> Vec<u64> {
+        let entries = history[key].as_array().unwrap();
+        entries.iter().map(|entry| entry["generation"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((numbers("generations"), numbers("unreadable")), (vec![3, 1], vec![2]));
+    // The last with other rules that can be read, and it is told what was looked past.
+    host.expect(0, &["rollback"]);
+    assert_eq!(list(), "192.0.2.0/26\n");
+    let (status, _) = host.expect(0, &["status"]);
+    assert!(status.contains("looked past a generation") && status.contains("000002"), "{status}");
+    // Where only such are left, it is not said that there are none.
+    host.expect(0, &["resume"]);
+    for number in [1, 3] {
+        fs::remove_file(host.path(&format!("state/generations/00000{number}/manifest.json")))
+            .unwrap();
+    }
+    let (_, stderr) = host.expect(6, &["rollback"]);
+    assert!(stderr.contains("000003/manifest.json cannot be used: it is missing"), "{stderr}");
+}
+
+#[test]
 fn a_target_that_cannot_be_read_keeps_no_other_from_being_brought_back() {
     let installed = |host: &Host, name: &str| host.path(name).display().to_string();
     let Some(host) = Host::new(&[], "") else { return };

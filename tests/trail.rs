@@ -59,7 +59,7 @@ impl Host {
         edit: (&str, &str),
     ) -> Published {
         self.now += SignedDuration::from_hours(24 * 7);
-        let config = Config::parse(Path::new("test.toml"), config.to_owned()).unwrap();
+        let config = parsed(config);
         let offering = Offering {
             config: &config,
             templates: &Templates::load(&config).unwrap(),
@@ -97,6 +97,10 @@ impl Host {
         let files = fs::read_dir(self.dir().join("trail")).unwrap();
         files.map(|entry| entry.unwrap().path()).max().unwrap()
     }
+}
+
+fn parsed(config: &str) -> Config {
+    Config::parse(Path::new("test.toml"), config.to_owned()).unwrap()
 }
 
 fn edition(number: u64, (from, to): (&str, &str)) -> Publication {
@@ -269,4 +273,93 @@ fn another_belief_than_the_trail_tells_of_begins_a_new_file() {
     let entries = host.entries();
     assert!(entries.last().unwrap().whole);
     assert_eq!(fs::read_dir(host.dir().join("trail")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_full_file_is_continued_by_another_and_the_oldest_go() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    let first = host.file();
+    let long = "x".repeat(1 << 20);
+    for _ in 0..16 {
+        operator.pause(&long, "bob", host.now).unwrap();
+    }
+    assert!(fs::metadata(&first).unwrap().len() >= 16 << 20);
+    assert_eq!(host.file(), first, "a file is continued until it is full");
+    operator.resume("bob", host.now).unwrap();
+    let second = host.file();
+    assert_ne!(second, first);
+    // The new file stands alone: belief and rules are whole in it.
+    assert!(host.entries().last().unwrap().whole);
+    fs::remove_file(&first).unwrap();
+    host.agrees(&operator);
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.close();
+    assert_eq!(host.file(), second);
+
+    // Sixteen files are kept, and the newest of them tell everything.
+    let belief = host.dir().join("belief.json");
+    let mut other = fs::read(&belief).unwrap();
+    let mut operator = host.open();
+    operator.resume("bob", host.now).unwrap();
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    host.offer(&mut operator, 2, (&prefixes(), &more));
+    operator.close();
+    for _ in 0..20 {
+        let mine = fs::read(&belief).unwrap();
+        fs::write(&belief, &other).unwrap();
+        other = mine;
+        let mut operator = host.open();
+        operator.pause("storm", "bob", host.now).unwrap();
+        operator.close();
+    }
+    assert_eq!(fs::read_dir(host.dir().join("trail")).unwrap().count(), 16);
+    assert!(!second.exists());
+    let operator = host.open();
+    host.agrees(&operator);
+}
+
+#[test]
+fn an_attempt_that_failed_is_told_and_changes_nothing() {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    let before = host.entries().len();
+    let text = CONFIG.replace(
+        "[targets.lists.list]",
+        "[targets.lists]\nverify = [\"/bin/false\"]\n[targets.lists.list]",
+    );
+    let (broken, good) = (parsed(&text), parsed(CONFIG));
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    let edit = (prefixes(), more);
+    // What the agent does: the publication, and again after a while, until the firewall takes it.
+    for (config, fails, reason) in
+        [(&broken, true, "publication"), (&broken, true, "retry"), (&good, false, "retry")]
+    {
+        host.now += SignedDuration::from_hours(1);
+        let result = operator.offer(&Offering {
+            config,
+            templates: &Templates::load(config).unwrap(),
+            offers: &operate::offers([edition(2, (&edit.0, &edit.1))], host.now),
+            rebaseline: None,
+            wish: Wish::OfAgent { closed: None, urgent: Urgent::Nothing },
+            reason,
+            now: host.now,
+        });
+        assert_eq!(result.is_err(), fails, "{result:?}");
+        host.agrees(&operator);
+    }
+    let entries = host.entries();
+    let told: Vec<_> = entries[before..]
+        .iter()
+        .map(|entry| (entry.action, entry.reason.clone().unwrap(), entry.generation))
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (entry, reason) in told.iter().zip(["publication: ", "retry: "]) {
+        assert_eq!((entry.0, entry.2), (Action::Failed, Some(1)));
+        assert!(entry.1.starts_with(reason) && entry.1.contains("target lists"), "{entry:?}");
+    }
+    assert_eq!(told[2], (Action::Published, "retry".to_owned(), Some(2)));
+    assert_eq!(entries[before].configuration, entries[before - 1].configuration);
 }

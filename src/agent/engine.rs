@@ -33,7 +33,7 @@ use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
-use crate::report::{ReportError, Status};
+use crate::report::{FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
 
 /// Events of feeds that may wait for the loop.
@@ -68,8 +68,8 @@ pub(super) enum Done {
     Reloaded(Box<Reloaded>),
     /// What a feed brought is still the newest; whether something is held that this confirms.
     Confirmed { held: bool },
-    /// A person's request was answered; whether what waits should be judged again.
-    Answered { again: bool },
+    /// A person's request was answered; why what waits should be judged again.
+    Answered { again: Option<Cause> },
     /// What is so was given to the server.
     Shown,
 }
@@ -105,7 +105,7 @@ pub(super) struct Engine {
     pub(super) looked: mpsc::Sender<Looked>,
     requests: mpsc::Receiver<Asked>,
     pub(super) jobs: FuturesUnordered<oneshot::Receiver<Finished>>,
-    /// Since when jobs are under way without a pause.
+    /// Since when the job that is under way has been the next one.
     pub(super) busy_since: Option<Instant>,
 
     pub(super) found: BTreeMap<Cloud, Found>,
@@ -122,6 +122,8 @@ pub(super) struct Engine {
 
     pub(super) standing: Status,
     pub(super) failed: Option<String>,
+    /// The step of a target at which it failed.
+    pub(super) failed_step: Option<FailedStep>,
     pub(super) waiting: Option<String>,
     pub(super) ready: bool,
     pub(super) said: String,
@@ -144,7 +146,7 @@ impl Engine {
             let facts = Facts::of(operator, &before);
             let known = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
-            (checked, jobs::standing(operator), jobs::seen(operator), known, facts, names)
+            (checked, jobs::standing(operator, &before), jobs::seen(operator), known, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
         let (checked, standing, seen, known, facts, names) =
@@ -182,6 +184,7 @@ impl Engine {
             failures: 0,
             standing: standing?,
             failed: None,
+            failed_step: None,
             waiting: None,
             ready: false,
             said: String::new(),
@@ -244,7 +247,8 @@ impl Engine {
         let belief = self.belief_due.map(clock::timer);
         let calendar = self.calendar_due().map(clock::timer);
         let notifying = self.notifying.due();
-        [gathered, belief, calendar, self.check_due, self.retry, notifying, self.naming.due()]
+        let naming = self.naming.due(self.serving.is_wanted());
+        [gathered, belief, calendar, self.check_due, self.retry, notifying, naming]
             .into_iter()
             .flatten()
             .min()
@@ -305,9 +309,12 @@ impl Engine {
         let agent = &self.config.agent;
         let quiet = match cause {
             // What a person has decided, and what time has brought, waits for nobody.
-            Cause::Decision | Cause::Time | Cause::Calendar | Cause::Retry | Cause::Names => {
-                Duration::ZERO
-            }
+            Cause::Decision
+            | Cause::Urged
+            | Cause::Time
+            | Cause::Calendar
+            | Cause::Retry
+            | Cause::Names => Duration::ZERO,
             _ => agent.quiet_period.duration(),
         };
         let longest = agent.maximum_delay.duration();
@@ -322,7 +329,8 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let given = self.worker.give(move |operator| {
             let done = job(operator);
-            let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
+            let (standing, facts) =
+                (jobs::standing(operator, &config), Facts::of(operator, &config));
             let believed = operator.belief().publications();
             let expected = Expected::of(&config, &Intent::of(&config), believed);
             Finished { done, standing, facts, expected }
@@ -333,9 +341,8 @@ impl Engine {
     }
 
     fn on_finished(&mut self, finished: Finished) {
-        if self.jobs.is_empty() {
-            self.busy_since = None;
-        }
+        // A job that ended is progress, also when others are still to come.
+        self.busy_since = (!self.jobs.is_empty()).then(Instant::now);
         match finished.standing {
             Ok(standing) => self.standing = standing,
             Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
@@ -351,9 +358,13 @@ impl Engine {
             Done::Followed(followed) => self.followed(*followed),
             Done::Checked(checked) => self.checked(checked),
             Done::Reloaded(reloaded) => self.reloaded(*reloaded),
-            Done::Answered { again: true } => self.gather(Cause::Decision),
+            Done::Answered { again: Some(cause) } => {
+                self.gather(cause);
+                // Answers of hostnames that waited for the end of a pause wait for no calendar.
+                self.naming.again();
+            }
             Done::Confirmed { held: true } => self.gather(Cause::Confirmation),
-            Done::Answered { again: false } | Done::Confirmed { held: false } | Done::Shown => {}
+            Done::Answered { again: None } | Done::Confirmed { held: false } | Done::Shown => {}
         }
     }
 
@@ -361,6 +372,7 @@ impl Engine {
     pub(super) fn worked(&mut self, worked: Worked) {
         tell::worked(&worked);
         self.waiting = None;
+        self.failed_step = None;
         match worked.result {
             Ok(offered) => {
                 self.failed = None;
@@ -369,6 +381,7 @@ impl Engine {
                 self.belief_due = offered.next;
                 self.waiting = offered.waiting.as_ref().map(tell::waiting);
                 if let Some(Published::Generation(_) | Published::Partly(_)) = offered.published {
+                    tell::scarce(&self.standing.capacity, clock::now());
                     // What was just read back need not be compared soon.
                     self.plan_check();
                 }
@@ -383,6 +396,7 @@ impl Engine {
     /// Takes note of why something is not in force.
     pub(super) fn not_worked(&mut self, error: &NotWorked) {
         self.failed = Some(tell::chain(error));
+        self.failed_step = error.step();
         // Trying again helps where the system or a firewall failed; the rest waits for a person or a publication.
         if matches!(error.kind(), Kind::Firewall | Kind::System | Kind::Locked) {
             let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.failures.min(10));

@@ -22,6 +22,8 @@ pub(super) enum Cause {
     Calendar,
     /// A person decided.
     Decision,
+    /// A person decided, and does not want to wait for the calendar.
+    Urged,
     /// A publication failed and is tried again.
     Retry,
     /// Hostnames were answered differently, and more than their addresses changes with it.
@@ -39,6 +41,7 @@ impl Cause {
             Self::Time => "time",
             Self::Calendar => "calendar",
             Self::Decision => "decision",
+            Self::Urged => "urgent decision",
             Self::Retry => "retry",
             Self::Names => "names",
         }

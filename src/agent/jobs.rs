@@ -12,11 +12,12 @@ use crate::feed::{FeedError, Found};
 use crate::guard::{Offer, Offers};
 use crate::names::Book;
 use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
-use crate::publish::Restored;
+use crate::os::two;
+use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
-use crate::report::{ReportError, Status};
+use crate::report::{CapacityStatus, FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
-use crate::state::{Archived, StateError};
+use crate::state::{Archive, Archived, Entry, StateError};
 
 /// What is to be worked at.
 #[derive(Debug)]
@@ -60,6 +61,16 @@ impl NotWorked {
         Kind::of(self.cause())
     }
 
+    /// The step of a target at which a publication failed.
+    pub(super) fn step(&self) -> Option<FailedStep> {
+        match self {
+            Self::Operate(OperateError::Publish(PublishError::Step { target, step, .. })) => {
+                Some(FailedStep { target: target.clone(), step: *step })
+            }
+            _ => None,
+        }
+    }
+
     /// The error that is passed on: the chain of causes does not show it.
     pub(super) fn cause(&self) -> &(dyn std::error::Error + 'static) {
         match self {
@@ -76,16 +87,12 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
     let Order { config, templates, causes, found } = order;
     let now = clock::now();
     let mut offers = Offers::new();
-    let mut passed_over = Vec::new();
+    let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
     for found in found.into_values() {
         let Found { publication, bytes, seen } = found;
         match operator.memory().judge(&publication) {
             Ok(()) => {
-                // Kept before it is judged: what is held must be there when it is decided about, also after a restart.
-                if let Err(error) = operator.archive().store(&publication, &bytes, Some(&seen), now)
-                {
-                    tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
-                }
+                kept.push((Entry::new(&publication, seen, now), bytes));
                 let cloud = publication.snapshot.cloud();
                 offers.insert(cloud, Offer { publication, fetched: now });
             }
@@ -93,9 +100,24 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
         }
     }
     recall(operator, &config, &mut offers);
-    let result = publish(operator, &config, &templates, &mut offers, &causes);
+    // What is held must be there when it is decided about, also after a restart. A document that is not kept when the machine
+    // stops is brought again: its feed knows that it is not.
+    let archive = operator.archive().clone();
+    let (result, ()) = two::both(
+        || publish(operator, &config, &templates, &mut offers, &causes),
+        || keep(&archive, &kept),
+    );
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
+}
+
+/// Keeps what feeds brought, while it is judged.
+fn keep(archive: &Archive, documents: &[(Entry, Vec<u8>)]) {
+    for (entry, bytes) in documents {
+        if let Err(error) = archive.store(entry, bytes) {
+            tracing::error!(error = %tell::chain(&error), "the publication could not be archived");
+        }
+    }
 }
 
 /// What became of answers of hostnames.
@@ -191,7 +213,8 @@ fn publish(
     }
     let calendar = &config.agent.calendar;
     let gate = calendar.gate(now);
-    let by_hand = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Decision);
+    // What a person decided waits for the calendar like what was published, unless they say that it must not.
+    let at_once = causes.contains(&Cause::Configuration) || causes.contains(&Cause::Urged);
     if gate.closed.is_some()
         && causes.iter().eq([&Cause::Configuration])
         && needed.iter().all(|cloud| believed.contains_key(cloud))
@@ -199,11 +222,8 @@ fn publish(
         // A configuration that is loaded while the calendar is closed brings no publication in that waits for it.
         offers.clear();
     }
-    let wish = Wish::OfAgent {
-        // What a person has just decided does not wait for the calendar.
-        closed: if by_hand { None } else { gate.closed },
-        urgent: calendar.urgent,
-    };
+    let wish =
+        Wish::OfAgent { closed: if at_once { None } else { gate.closed }, urgent: calendar.urgent };
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
     let offering = Offering {
         config,
@@ -252,17 +272,20 @@ pub(super) fn load(path: &Path) -> Result<Loaded, NotLoaded> {
 }
 
 /// The status of the state folder, as the operator knows it.
-pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
+pub(super) fn standing(operator: &Operator, config: &Config) -> Result<Status, ReportError> {
     let store = operator.publisher().store();
     let number = store.current()?;
     let generation = number.map(|number| store.read(number)).transpose()?;
     let drift = BTreeMap::new();
     let memory = operator.memory();
     let status = Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
-    Ok(status.believing(operator.belief()))
+    let horizon = config.publish.capacity_horizon;
+    let capacity = CapacityStatus::read(store.dir(), horizon, clock::now())?;
+    Ok(Status { capacity, ..status.believing(operator.belief()) })
 }
 
 /// The same with the kernel and the installed files read.
-pub(super) fn verified(operator: &Operator) -> Result<Status, ReportError> {
-    Status::read(operator.publisher().store().dir(), true, clock::now())
+pub(super) fn verified(operator: &Operator, config: &Config) -> Result<Status, ReportError> {
+    let horizon = config.publish.capacity_horizon;
+    Status::read(operator.publisher().store().dir(), true, horizon, clock::now())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -15,7 +15,7 @@ use super::engine::{Ending, Engine};
 use super::systemd::Supervisor;
 use super::worker::Worker;
 use crate::config::Config;
-use crate::operate::Operator;
+use crate::operate::{OperateError, Operator};
 use crate::render::Templates;
 
 /// Where the agent works.
@@ -29,15 +29,15 @@ pub struct Options {
 
 /// How long systemd is asked to be patient when the state is opened: mending applies what was switched to.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a command that a killed run left behind is waited for.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// Runs until a signal ends it. The configuration was loaded from `options.config`, and logging is set up.
 pub fn run(options: Options, config: Config) -> Result<(), AgentError> {
     let supervisor = Supervisor::new();
     let templates = Templates::load(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
-    supervisor.status("opening the state folder");
-    supervisor.extend(PATIENCE);
-    let operator = Operator::open(&options.state_dir, "tagwall run")?;
+    let operator = open(&options, supervisor)?;
     if let Some(mended) = operator.mended() {
         warn!(mended, "an earlier run was interrupted");
     }
@@ -52,6 +52,28 @@ pub fn run(options: Options, config: Config) -> Result<(), AgentError> {
     // What still blocks after the grace period is not waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Opens the state folder. A run that was killed may have left a command behind that is still at work (`nft`, say): it holds
+/// the lock, so that nothing is changed beside it, and is waited for.
+fn open(options: &Options, supervisor: Supervisor) -> Result<Operator, OperateError> {
+    supervisor.status("opening the state folder");
+    supervisor.extend(PATIENCE);
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        match Operator::open(&options.state_dir, "tagwall run") {
+            Err(error) if error.is_left_behind() && began.elapsed() < LEFT_BEHIND => {
+                if !told {
+                    warn!(error = %error, "waiting for what an earlier run left behind");
+                    supervisor.status("waiting for a command that an earlier run left behind");
+                    told = true;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 async fn live(

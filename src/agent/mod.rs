@@ -9,6 +9,7 @@
 //! names, server, control socket → ready. The loop runs on one thread and never blocks; the state is worked at on another
 //! (`worker`), one job at a time; the server has threads of its own.
 
+mod allocator;
 mod clock;
 mod engine;
 mod feeds;
@@ -28,6 +29,7 @@ mod tell;
 mod worker;
 mod wrong;
 
+pub use allocator::settle as settle_allocator;
 pub use life::{Options, run};
 pub use logging::start as start_logging;
 

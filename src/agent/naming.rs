@@ -92,13 +92,18 @@ impl Naming {
         self.outside = outside;
     }
 
+    /// What is known is to be followed, whether or not it was.
+    pub(super) fn again(&mut self) {
+        self.pending |= self.has_names();
+    }
+
     fn has_names(&self) -> bool {
         self.book().entries().next().is_some()
     }
 
-    /// When something is to be done although nothing changed.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.has_names().then(|| self.show.min(self.keep))
+    /// When something is to be done although nothing changed; what is known is `shown` to nobody where nothing is served.
+    pub(super) fn due(&self, shown: bool) -> Option<Instant> {
+        self.has_names().then(|| if shown { self.show.min(self.keep) } else { self.keep })
     }
 }
 
@@ -116,7 +121,7 @@ impl Engine {
     /// Gives the jobs of names that are due.
     pub(super) fn follow_names(&mut self) -> Result<(), AgentError> {
         let now = Instant::now();
-        if self.naming.has_names() && self.naming.show <= now {
+        if self.naming.has_names() && self.serving.is_wanted() && self.naming.show <= now {
             self.naming.show = now + SHOW_EVERY;
             self.serving.touch();
         }
@@ -135,7 +140,7 @@ impl Engine {
                 if let Err(error) = operator.keep_names(book) {
                     error!(error = %tell::chain(&error), "what was answered of hostnames cannot be kept");
                 }
-                Done::Answered { again: false }
+                Done::Answered { again: None }
             })?;
         }
         Ok(())

@@ -57,21 +57,24 @@ impl Engine {
             }
             Request::Status { verify: true } => {
                 let now = self.status(self.standing());
-                self.delegate(answer, false, move |operator| match jobs::verified(operator) {
-                    Ok(base) => Answer::Status(Box::new(crate::report::Status {
-                        agent: now.agent,
-                        feeds: now.feeds,
-                        names: now.names,
-                        serve: now.serve,
-                        receivers: now.receivers,
-                        ..base
-                    })),
-                    Err(error) => failed(&error),
+                let config = Arc::clone(&self.config);
+                self.delegate(answer, None, move |operator| {
+                    match jobs::verified(operator, &config) {
+                        Ok(base) => Answer::Status(Box::new(crate::report::Status {
+                            agent: now.agent,
+                            feeds: now.feeds,
+                            names: now.names,
+                            serve: now.serve,
+                            receivers: now.receivers,
+                            ..base
+                        })),
+                        Err(error) => failed(&error),
+                    }
                 });
             }
             Request::History { limit } => {
                 let dir = self.options.state_dir.clone();
-                self.delegate(answer, false, move |_| match History::read(&dir, limit) {
+                self.delegate(answer, None, move |_| match History::read(&dir, limit) {
                     Ok(history) => Answer::History(history),
                     Err(error) => failed(&error),
                 });
@@ -85,7 +88,7 @@ impl Engine {
                     return self.reply(answer, refused(message));
                 }
                 let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
-                self.delegate(answer, false, move |operator| {
+                self.delegate(answer, None, move |operator| {
                     let given: Vec<_> = announced.into_iter().zip(documents).collect();
                     render(operator, &config, &templates, given, rebaseline.as_deref(), by)
                         .unwrap_or_else(|error| failed(&*error))
@@ -93,7 +96,7 @@ impl Engine {
             }
             Request::Rollback { generation } => {
                 let retention = Retention::from(&self.config.publish);
-                self.delegate(answer, false, move |operator| {
+                self.delegate(answer, None, move |operator| {
                     match operator.rollback(generation, &by, clock::now(), retention) {
                         Ok(generation) => Answer::Done(Operation::rolled_back(generation)),
                         Err(error) => failed(&error),
@@ -101,22 +104,23 @@ impl Engine {
                 });
             }
             Request::Restore { overwrite } => {
-                self.delegate(answer, false, move |operator| match operator.restore(overwrite) {
+                self.delegate(answer, None, move |operator| match operator.restore(overwrite) {
                     Ok(restored) => Answer::Restored(Restoration::of(&restored)),
                     Err(error) => failed(&error),
                 });
             }
-            Request::Pause { reason } => self.delegate(answer, false, move |operator| {
+            Request::Pause { reason } => self.delegate(answer, None, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
             }),
-            Request::Resume => self.delegate(answer, true, move |operator| {
+            Request::Resume => self.delegate(answer, Some(Cause::Decision), move |operator| {
                 said(operator.resume(&by, clock::now()), |resumed| resumed.text())
             }),
             Request::Review => self
-                .delegate(answer, false, |operator| Answer::Review(Review::of(operator.belief()))),
-            Request::Decide { hold, verdict, ticket, reason } => {
+                .delegate(answer, None, |operator| Answer::Review(Review::of(operator.belief()))),
+            Request::Decide { hold, verdict, ticket, reason, now } => {
                 let config = Arc::clone(&self.config);
-                self.delegate(answer, true, move |operator| {
+                let cause = if now { Cause::Urged } else { Cause::Decision };
+                self.delegate(answer, Some(cause), move |operator| {
                     let order = guard::Order { hold, verdict, who: by, ticket, reason };
                     match operator.decide(&order, &config.guard, clock::now()) {
                         Ok(decision) => Answer::Decided(Box::new(decision)),
@@ -125,7 +129,7 @@ impl Engine {
                 });
             }
             Request::Rebaseline { cloud, reason } => {
-                self.delegate(answer, false, move |operator| {
+                self.delegate(answer, None, move |operator| {
                     match operator.rebaseline(cloud, &reason, &by, clock::now()) {
                         Ok(begun) => Answer::Said(Said { text: operate::begun_anew(&begun) }),
                         Err(error) => failed(&error),
@@ -134,26 +138,28 @@ impl Engine {
                 // Feeds must bring anew what they brought before.
                 self.reload(None);
             }
-            Request::Adopt { .. } => self.delegate(answer, true, move |operator| {
-                let belief = documents.first().map(Vec::as_slice).unwrap_or_default();
-                match operator.adopt(belief, &by, clock::now()) {
-                    Ok(()) => Answer::Said(Said { text: operate::adopted(operator.belief()) }),
-                    Err(error) => failed(&error),
-                }
-            }),
+            Request::Adopt { .. } => {
+                self.delegate(answer, Some(Cause::Decision), move |operator| {
+                    let belief = documents.first().map(Vec::as_slice).unwrap_or_default();
+                    match operator.adopt(belief, &by, clock::now()) {
+                        Ok(()) => Answer::Said(Said { text: operate::adopted(operator.belief()) }),
+                        Err(error) => failed(&error),
+                    }
+                });
+            }
         }
     }
 
-    /// Lets the worker answer; `again`: what waits is judged again afterwards.
+    /// Lets the worker answer; `again`: why what waits is judged again afterwards.
     fn delegate(
         &mut self,
         answer: oneshot::Sender<Answer>,
-        again: bool,
+        again: Option<Cause>,
         job: impl FnOnce(&mut Operator) -> Answer + Send + 'static,
     ) {
         let given = self.give(move |operator| {
             let told = job(operator);
-            let again = again && !matches!(told, Answer::Failed(_));
+            let again = again.filter(|_| !matches!(told, Answer::Failed(_)));
             // A person who does not wait any more is told by the status.
             _ = answer.send(told);
             Done::Answered { again }

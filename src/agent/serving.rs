@@ -132,6 +132,11 @@ impl Serving {
         self.fault.as_deref()
     }
 
+    /// Whether something is to be served.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// Whether what is served is behind what is known.
     pub(super) fn is_behind(&self) -> bool {
         self.wanted.is_some() && (self.stale || self.gathering)

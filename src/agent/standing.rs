@@ -1,5 +1,6 @@
 //! Where the agent stands: its status, and telling systemd and people of it.
 
+use tokio::time::Instant;
 use tracing::info;
 
 use super::engine::{Engine, LONGEST_JOB};
@@ -30,6 +31,7 @@ impl Engine {
                 closed: gate.closed,
                 waiting: self.waiting.clone(),
                 failed: self.failed.clone(),
+                failed_step: self.failed_step.clone(),
                 next: self.due().map(clock::at),
             }),
             feeds: self.feeds.values().map(|tended| tended.status.clone()).collect(),
@@ -76,8 +78,31 @@ impl Engine {
     }
 
     pub(super) fn give_sign_of_life(&self) {
-        if self.busy_since.is_none_or(|since| since.elapsed() < LONGEST_JOB) {
+        if makes_progress(self.busy_since) {
             self.supervisor.alive();
         }
+    }
+}
+
+/// Whether the job that is under way, if there is one, may still come to an end by itself.
+fn makes_progress(busy_since: Option<Instant>) -> bool {
+    busy_since.is_none_or(|since| since.elapsed() < LONGEST_JOB)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_got_stuck_ends_the_signs_of_life() {
+        assert!(makes_progress(None), "nothing is to be done");
+        let began = Some(Instant::now());
+        tokio::time::advance(LONGEST_JOB - Duration::from_millis(1)).await;
+        assert!(makes_progress(began));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!makes_progress(began));
+        assert!(makes_progress(Some(Instant::now())), "the next job has begun");
     }
 }

@@ -18,7 +18,7 @@ use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
 use super::resolve::ResolveArgs;
 use super::restore::RestoreArgs;
-use super::review::{DecideArgs, RebaselineArgs, ReviewArgs};
+use super::review::{ApproveArgs, DecideArgs, RebaselineArgs, ReviewArgs};
 use super::run::RunArgs;
 use super::status::{HistoryArgs, StatusArgs};
 use super::tags::TagsArgs;
@@ -122,7 +122,7 @@ pub enum Command {
     /// Show what is held: differences that are not plausible
     Review(ReviewArgs),
     /// Believe what is held
-    Approve(DecideArgs),
+    Approve(ApproveArgs),
     /// Leave out what is held for as long as it is published in this form
     Reject(DecideArgs),
     /// Forget what is known and believed: the next publication is judged as the first one

@@ -4,6 +4,7 @@
 
 mod args;
 mod belief;
+mod capacity;
 mod change;
 mod check;
 mod completions;
@@ -39,7 +40,6 @@ use clap::Parser as _;
 use self::args::Command;
 use self::printer::Printer;
 use crate::agent::AgentError;
-use crate::guard::Verdict;
 use crate::operate::Kind;
 
 /// Parses the command line, runs the command and returns its exit code.
@@ -73,8 +73,8 @@ pub fn main() -> ExitCode {
         Command::History(args) => status::history(&cli, args, &printer),
         Command::Rollback(args) => publish::rollback(&cli, args, &printer),
         Command::Review(args) => review::review(&cli, args, &printer),
-        Command::Approve(args) => review::decide(&cli, args, Verdict::Approve, &printer),
-        Command::Reject(args) => review::decide(&cli, args, Verdict::Reject, &printer),
+        Command::Approve(args) => review::approve(&cli, args, &printer),
+        Command::Reject(args) => review::reject(&cli, args, &printer),
         Command::Rebaseline(args) => review::rebaseline(&cli, args, &printer),
         Command::Belief(args) => belief::run(&cli, args, &printer),
         Command::Resolve(args) => resolve::run(&cli, args, &printer),

@@ -26,6 +26,17 @@ pub struct ReviewArgs {
     pub json: bool,
 }
 
+/// Options of `approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// What both decisions take.
+    #[command(flatten)]
+    pub decision: DecideArgs,
+    /// Do not wait for the calendar: what else waits for it is published too
+    #[arg(long)]
+    pub now: bool,
+}
+
 /// Options of `approve` and `reject`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -174,11 +185,22 @@ fn text(hold: &Hold, all: bool) -> String {
     text
 }
 
-/// Decides: a running agent brings it in force at once, without one the next `render` does.
-pub(super) fn decide(
+/// Lets a hold in.
+pub(super) fn approve(cli: &Cli, args: &ApproveArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    decide(cli, &args.decision, Verdict::Approve, args.now, printer)
+}
+
+/// Keeps a hold out.
+pub(super) fn reject(cli: &Cli, args: &DecideArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    decide(cli, args, Verdict::Reject, false, printer)
+}
+
+/// Decides: a running agent brings it in force when the calendar lets it, or `at_once`; without one the next `render` does.
+fn decide(
     cli: &Cli,
     args: &DecideArgs,
     verdict: Verdict,
+    at_once: bool,
     printer: &Printer,
 ) -> anyhow::Result<Exit> {
     let (decision, follows) = if let Some(agent) = Client::find(&cli.state_dir) {
@@ -187,9 +209,15 @@ pub(super) fn decide(
             verdict,
             ticket: args.ticket.clone(),
             reason: args.reason.clone(),
+            now: at_once,
+        };
+        let follows = if at_once {
+            "the agent follows it at once"
+        } else {
+            "the agent follows it at once, or when the calendar opens"
         };
         match control::ask(&agent, &request, &[])? {
-            Answer::Decided(decision) => (*decision, "the agent follows it at once"),
+            Answer::Decided(decision) => (*decision, follows),
             other => return Err(control::unexpected(&other)),
         }
     } else {

@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use clap::Args;
+use tracing::debug;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{Cli, Exit};
@@ -36,8 +37,12 @@ fn level(text: &str) -> Result<LevelFilter, String> {
 }
 
 pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<Exit> {
+    let settled = agent::settle_allocator();
     let config = Config::load(&cli.config)?;
     agent::start_logging(config.agent.log_format, args.log_level);
+    if let Err(error) = settled {
+        debug!(%error, "the allocator keeps its own settings");
+    }
     let options = Options { config: cli.config.clone(), state_dir: cli.state_dir.clone() };
     agent::run(options, config)?;
     Ok(Exit::Ok)

@@ -8,10 +8,13 @@ use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use super::{Comment, Name};
+
+/// A week, and an hour for one that is longer.
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24 + 1);
 
 /// `[agent.calendar]`: when changes of publications may be applied. What a person asks for by hand is always done.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -226,14 +229,25 @@ impl Calendar {
     /// Whether changes may be applied now.
     pub fn gate(&self, now: Timestamp) -> Gate {
         let closed = self.closed(now);
-        // The state changes at an edge only; edges at which it stays the same (two windows that touch) are passed over.
-        let mut until = self.next_edge(now);
-        while let Some(edge) = until
-            && self.closed(edge) == closed
-        {
-            until = self.next_edge(edge);
+        Gate { until: self.next_change(now, closed.as_ref()), closed }
+    }
+
+    /// When it is not so any more. The state changes at an edge only; edges at which it stays the same (two windows that touch)
+    /// are passed over.
+    fn next_change(&self, now: Timestamp, closed: Option<&Closed>) -> Option<Timestamp> {
+        let mut edge = self.next_edge(now)?;
+        let week_after = |time: Timestamp| time.checked_add(WEEK).unwrap_or(Timestamp::MAX);
+        let mut week = week_after(now);
+        while self.closed(edge).as_ref() == closed {
+            // Windows repeat: a week without a change is followed by others like it, until a freeze begins or ends.
+            if edge > week {
+                edge = self.freeze_edges().filter(|other| *other > edge).min()?;
+                week = week_after(edge);
+            } else {
+                edge = self.next_edge(edge)?;
+            }
         }
-        Gate { closed, until }
+        Some(edge)
     }
 
     fn closed(&self, now: Timestamp) -> Option<Closed> {
@@ -253,12 +267,12 @@ impl Calendar {
     /// The next moment at which anything begins or ends.
     fn next_edge(&self, now: Timestamp) -> Option<Timestamp> {
         let windows = self.openings(now).flat_map(|(from, to)| [from, to]);
-        let freezes = self
-            .freezes
-            .values()
-            .flat_map(|freeze| [freeze.from.begins(), freeze.to.ends()])
-            .filter_map(|edge| self.instant(edge));
-        windows.chain(freezes).filter(|edge| *edge > now).min()
+        windows.chain(self.freeze_edges()).filter(|edge| *edge > now).min()
+    }
+
+    fn freeze_edges(&self) -> impl Iterator<Item = Timestamp> {
+        let edges = |freeze: &Freeze| [freeze.from.begins(), freeze.to.ends()];
+        self.freezes.values().flat_map(edges).filter_map(|edge| self.instant(edge))
     }
 
     /// The openings of all windows from yesterday to the same day of the next week.
@@ -334,7 +348,25 @@ mod tests {
         let gate = day.gate(at("2025-09-08T10:30:00Z"));
         assert_eq!(gate, Gate { closed: None, until: Some(at("2025-09-08T12:00:00Z")) });
         let all_day = calendar("[windows.a]\nfrom = \"00:00\"\nto = \"00:00\"\n");
-        assert_eq!(all_day.gate(at("2025-09-08T10:30:00Z")).closed, None);
+        let gate = all_day.gate(at("2025-09-08T10:30:00Z"));
+        assert_eq!(gate, Gate { closed: None, until: None });
+    }
+
+    #[test]
+    fn what_is_far_away_is_found_at_once() {
+        // Looked for day by day, this would take minutes.
+        let always = "[windows.a]\nfrom = \"00:00\"\nto = \"00:00\"\n";
+        let far = "[freezes.far]\nfrom = \"9000-01-01\"\nto = \"9000-01-31\"\n";
+        let gate = calendar(&format!("{always}{far}")).gate(at("2025-09-08T10:30:00Z"));
+        assert_eq!(gate, Gate { closed: None, until: Some(at("9000-01-01T00:00:00Z")) });
+        // A window that the freeze swallows whole opens only after it.
+        let sundays = "[windows.a]\ndays = [\"sun\"]\nfrom = \"10:00\"\nto = \"11:00\"\n";
+        let long = "[freezes.long]\nfrom = \"2025-09-13\"\nto = \"2026-09-13\"\n";
+        let gate = calendar(&format!("{sundays}{long}")).gate(at("2025-09-08T10:30:00Z"));
+        assert_eq!(gate.closed, Some(Closed::OutsideWindows));
+        assert_eq!(gate.until, Some(at("2025-09-13T00:00:00Z")), "from then on it is the freeze");
+        let gate = calendar(&format!("{sundays}{long}")).gate(at("2025-10-08T10:30:00Z"));
+        assert_eq!(gate.until, Some(at("2026-09-14T00:00:00Z")), "outside the windows again");
     }
 
     #[test]

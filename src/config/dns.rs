@@ -95,9 +95,9 @@ impl Default for Dns {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct DnsName {
-    /// See [`Dns::grace`].
+    /// How long an address of this name stays allowed after the last answer with it. Default: that of `[dns]`.
     pub grace: Option<Period>,
-    /// See [`Dns::max_addresses`].
+    /// Most addresses of this name. Default: that of `[dns]`.
     pub max_addresses: Option<usize>,
     /// Private or otherwise special space in which this name may have addresses. Default: none.
     pub allow_special: Vec<Network>,

@@ -79,6 +79,9 @@ pub enum Request {
         /// Why.
         #[serde(default)]
         reason: Option<String>,
+        /// Whether it does not wait for the calendar.
+        #[serde(default)]
+        now: bool,
     },
     /// Forget what is known and believed of a cloud: the next publication is judged as the first one.
     Rebaseline {
@@ -181,12 +184,13 @@ impl Operation {
         };
         let warned =
             offered.warnings.iter().map(|(target, warning)| format!("target {target}: {warning}"));
+        let widened = offered.widened.iter().map(ToString::to_string);
         let restored = offered.restored.iter().map(ToString::to_string);
         Self {
             result: result.to_owned(),
             generation,
             pinned: false,
-            warnings: warned.chain(restored).collect(),
+            warnings: warned.chain(widened).chain(restored).collect(),
             holds: offered.holds.iter().map(HoldStatus::from).collect(),
         }
     }

@@ -29,7 +29,7 @@ impl Operator {
             let (rule_set, digest) = (&plan.rule_set, plan.digest);
             let files = render::render(config, rule_set, digest, Some(&before), templates, wanted)?;
             plan.artifacts.retain(|artifact| artifact.target != *name);
-            plan.artifacts.extend(files);
+            plan.artifacts.extend(files.artifacts);
             from.insert(name.clone(), generation);
         }
         Ok(from)

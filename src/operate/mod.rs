@@ -25,6 +25,7 @@ use thiserror::Error;
 use crate::guard::{Belief, BeliefError};
 use crate::names::{Book, BookError};
 use crate::os::files::{self, FileError};
+use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
@@ -70,6 +71,14 @@ pub enum OperateError {
     /// An emergency stop.
     #[error("paused since {} by {} ({}); `tagwall resume` first", .0.since, .0.by, .0.reason)]
     Paused(Pause),
+}
+
+impl OperateError {
+    /// Whether the state folder is held only by a command that a process which has ended left behind: it is over soon.
+    pub fn is_left_behind(&self) -> bool {
+        let Self::Publish(PublishError::Locked(error)) = self else { return false };
+        matches!(error, LockError::Held { left_behind: true, .. })
+    }
 }
 
 /// What `pause` answers.
@@ -145,7 +154,7 @@ impl Operator {
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
         };
-        operator.note_correction(Timestamp::now())?;
+        operator.note_correction(Timestamp::now());
         Ok(operator)
     }
 
@@ -221,7 +230,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         Ok(generation)
     }
 

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 
 use super::{OperateError, Operator, believed, companion};
 use crate::guard::{Belief, Decision, Event};
-use crate::publish::Companion;
+use crate::publish::{Companion, PublishError};
 use crate::ruleset::RuleSet;
 use crate::snapshot::Digest;
 use crate::state::trail::{Action, Draft, Prepared};
-use crate::state::{Memory, StateError, Trail};
+use crate::state::{Memory, Trail};
 
 /// What the audit trail says of an operation.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +81,15 @@ impl Operator {
     }
 
     /// Notes when another generation is in force than the trail says: one that carries on the files of isolated targets that
-    /// failed, and took the place of the one that was meant.
-    pub(super) fn note_correction(&mut self, now: Timestamp) -> Result<(), OperateError> {
+    /// failed, and took the place of the one that was meant. What is in force is so whether or not this can be written: it is
+    /// tried again with the next operation.
+    pub(super) fn note_correction(&mut self, now: Timestamp) {
+        if let Err(error) = self.try_to_note_correction(now) {
+            complain(&error);
+        }
+    }
+
+    fn try_to_note_correction(&mut self, now: Timestamp) -> Result<(), OperateError> {
         let current = self.publisher.store().current()?;
         if self.trail.generation().is_none_or(|noted| Some(noted) == current) {
             return Ok(());
@@ -99,6 +106,22 @@ impl Operator {
         self.commit(&note, self.belief.clone(), self.memory.clone())
     }
 
+    /// Notes that a publication failed: each attempt, so that it is known later what was tried and when. What it would have
+    /// changed is forgotten. A disk that is full does not take the note either.
+    pub(super) fn note_failure(&mut self, note: &Note<'_>, error: &PublishError) {
+        let reason = format!("{}: {error}", note.reason.unwrap_or_default());
+        let note = Note {
+            action: Action::Failed,
+            reason: Some(&reason),
+            events: &[],
+            configuration: None,
+            ..*note
+        };
+        if let Err(error) = self.commit(&note, self.belief.clone(), self.memory.clone()) {
+            tracing::error!(%error, "the audit trail does not tell of an attempt that failed");
+        }
+    }
+
     /// The rules in force; none before the first generation.
     pub(super) fn rules_in_force(&self) -> Result<RuleSet, OperateError> {
         let store = self.publisher.store();
@@ -107,6 +130,6 @@ impl Operator {
     }
 }
 
-fn complain(error: &StateError) {
+fn complain(error: &dyn std::error::Error) {
     tracing::error!(%error, "the audit trail could not be appended to: it is tried again with the next entry");
 }

@@ -63,6 +63,8 @@ pub enum LockError {
         path: PathBuf,
         /// Who holds it, as far as the file tells, harmless to print.
         holder: String,
+        /// Whether that process ended, and only a command that it started still runs.
+        left_behind: bool,
     },
     /// The file could not be opened, locked or written.
     #[error(
@@ -102,8 +104,8 @@ impl DirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = holder(&mut file);
-                return Err(LockError::Held { path: path.to_owned(), holder });
+                let (holder, left_behind) = holder(&mut file);
+                return Err(LockError::Held { path: path.to_owned(), holder, left_behind });
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
         }
@@ -140,8 +142,9 @@ fn write_holder(file: &mut File, purpose: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Describes the holder from the file, without believing it: the text may be old, or anything.
-fn holder(file: &mut File) -> String {
+/// Describes the holder from the file, without believing it: the text may be old, or anything. Also whether that process has
+/// ended.
+fn holder(file: &mut File) -> (String, bool) {
     let mut bytes = Vec::new();
     let read = file.rewind().and_then(|()| file.take(HOLDER_BYTES).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
@@ -150,17 +153,18 @@ fn holder(file: &mut File) -> String {
     let pid = pid.and_then(|pid| Pid::from_raw(pid.parse().ok()?));
     let since = lines.next().and_then(|line| line.strip_prefix("since "));
     let (Ok(_), Some(pid), Some(since), Some(purpose)) = (read, pid, since, lines.next()) else {
-        return "another process".to_owned();
+        return ("another process".to_owned(), false);
     };
     let [since, purpose] = [since, purpose].map(|text| printable(text, PURPOSE_CHARACTERS));
     let number = pid.as_raw_nonzero();
     if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
-        return format!(
+        let left_behind = format!(
             "a command that `{purpose}` started (pid {number}, since {since}): it ended itself, or \
              runs in another container, but what it started still runs"
         );
+        return (left_behind, true);
     }
-    format!("`{purpose}` (pid {number}, since {since})")
+    (format!("`{purpose}` (pid {number}, since {since})"), false)
 }
 
 #[cfg(test)]
@@ -221,7 +225,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut child = start_holder(test, folder.path());
         let error = DirLock::acquire(folder.path(), "tagwall render").unwrap_err();
-        let LockError::Held { holder, .. } = &error else { unreachable!("{error:?}") };
+        let LockError::Held { holder, left_behind: false, .. } = &error else {
+            unreachable!("{error:?}")
+        };
         let expected = format!("`tagwall run\\u{{1b}}[2J` (pid {}, since 2", child.id());
         assert!(holder.starts_with(&expected), "{holder}");
         let message = error.to_string();
@@ -266,7 +272,7 @@ mod tests {
         rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
         assert!(blocked, "the running command does not hold the lock");
         let error = result.unwrap_err();
-        assert!(matches!(error, LockError::Held { .. }), "{error:?}");
+        assert!(matches!(error, LockError::Held { left_behind: true, .. }), "{error:?}");
         assert!(error.to_string().contains("a command that `tagwall run` started"), "{error}");
         // It is not our child: init reaps it, and the kernel ends the lock at some time.
         let freed = (0..6000).any(|_| {

@@ -11,7 +11,7 @@
 //! - [`secret`]: a credential never shows itself in a log or an error;
 //! - [`accounts`]: users and groups by name, from the host's own files;
 //! - [`record`]: a small file of our own is read strictly, and only in the format that it names;
-//! - [`two`]: the same work on many items, by two threads;
+//! - [`two`]: the same work on many items by two threads, or two things at once;
 //! - [`printable`]: text from outside cannot steer the terminal that shows it.
 //!
 //! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows

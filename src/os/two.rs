@@ -1,4 +1,4 @@
-//! The same work on many items, by two threads.
+//! Work by two threads: the same on many items, or two things at once.
 //!
 //! Two, because the hosts that this runs on have few processors and other things to do. Promises: results come in the order of
 //! the items, whoever did the work; where no second thread can be had, the first does it all.
@@ -41,6 +41,19 @@ pub fn map<'i, T: Sync, R: Send>(items: &'i [T], work: impl Fn(&'i T) -> R + Syn
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Does both, the second on a thread of its own.
+pub fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
+    thread::scope(|scope| {
+        let other = thread::Builder::new().spawn_scoped(scope, &second);
+        let first = first();
+        let second = match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => second(),
+        };
+        (first, second)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -73,5 +86,11 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         });
         assert_eq!(threads.into_inner().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn both_are_done_and_at_once() {
+        let (first, second) = both(|| thread::current().id(), || thread::current().id());
+        assert_ne!(first, second);
     }
 }

@@ -1,12 +1,13 @@
 //! Bringing a generation in force: install, apply, read back; and bringing the one before back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::firewall::{self, Firewall, FirewallError, Object, Update};
+use super::firewall::{self, Drift, Firewall, FirewallError, Object, Update};
 use super::manifest::{Manifest, TargetRecord};
 use super::store::{Kept, MAX_BYTES};
-use super::{PublishError, StepFailure, Store};
+use super::{PublishError, Step, StepFailure, Store, Took};
 use crate::config::{Conntrack, Name};
 use crate::os::files::{self, FileError, Replacement};
 use crate::render::Kernel;
@@ -22,14 +23,26 @@ pub(super) struct Transition {
     pub(super) changed: BTreeSet<Name>,
     /// Of these, the ones of which only the content of sets differs.
     pub(super) updates: BTreeMap<Name, Update>,
+    /// The target that is verified by being loaded, before the switch; see [`Transition::load_first`].
+    pub(super) first: Option<Name>,
     /// What somebody should know of it.
     pub(super) notes: Vec<String>,
+    /// How long the steps of each target took.
+    pub(super) took: BTreeMap<Name, Took>,
 }
 
 impl Transition {
     pub(super) fn new(manifest: Manifest, old: Option<Manifest>) -> Self {
         let changed = manifest.changed_after(old.as_ref());
-        Self { manifest, old, changed, updates: BTreeMap::new(), notes: Vec::new() }
+        Self {
+            manifest,
+            old,
+            changed,
+            updates: BTreeMap::new(),
+            first: None,
+            notes: Vec::new(),
+            took: BTreeMap::new(),
+        }
     }
 
     /// The records of the targets that change, by name.
@@ -44,6 +57,15 @@ impl Transition {
     /// The record that a target had in the generation before.
     pub(super) fn was(&self, name: &Name) -> Option<&TargetRecord> {
         self.old.as_ref()?.targets.get(name)
+    }
+
+    /// Loads the rules of the one target that is verified by being loaded: the kernel takes them as a whole or not at all, so a
+    /// check beforehand would say nothing that the loading does not. Nothing is visible yet, should it refuse.
+    pub(super) fn load_first(&mut self, store: &Store) -> Result<(), StepFailure> {
+        let Some(name) = self.first.clone() else { return Ok(()) };
+        let Some(record) = self.manifest.targets.get(&name).cloned() else { return Ok(()) };
+        let Some(kernel) = &record.kernel else { return Ok(()) };
+        self.apply(store, &name, &record, kernel)
     }
 
     /// Installs, applies and reads back all that changes: first what changes together, where the first failure ends it, then
@@ -63,20 +85,86 @@ impl Transition {
 
     fn bring_one(&mut self, store: &Store, name: &Name) -> Result<(), StepFailure> {
         let number = self.manifest.generation;
-        let Some(record) = self.manifest.targets.get(name) else { return Ok(()) };
-        install(store, number, name, record)?;
-        if let (Some(kernel), Some(update)) = (&record.kernel, self.updates.get(name)) {
-            let loaded = load_update(store, self, name, record, kernel, update)?;
-            if let Some(reason) = loaded {
-                self.notes.push(format!(
-                    "target {name}: the kernel was not as it had been left ({reason}), so the whole artifact was loaded"
-                ));
-                load(store, number, name, record, kernel)?;
-            }
-        } else if let Some(kernel) = &record.kernel {
-            load(store, number, name, record, kernel)?;
+        let Some(record) = self.manifest.targets.get(name).cloned() else { return Ok(()) };
+        if !record.install.is_empty() {
+            self.timed(name, Step::Install, |_| install(store, number, name, &record))?;
         }
-        reload(store, number, name, record)
+        if let Some(kernel) = &record.kernel {
+            if self.first.as_ref() != Some(name) {
+                self.apply(store, name, &record, kernel)?;
+            }
+            self.read_back(store, name, &record, kernel)?;
+        }
+        if record.reload.is_some() {
+            self.timed(name, Step::Reload, |_| reload(store, number, name, &record))?;
+        }
+        Ok(())
+    }
+
+    /// Does a step of a target, and notes how long it took.
+    fn timed<T>(&mut self, name: &Name, step: Step, work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut took = self.took.remove(name).unwrap_or_default();
+        let done = took.time(step, || work(self));
+        self.took.insert(name.clone(), took);
+        done
+    }
+
+    /// Loads what differs of a target or, where the kernel refuses that, the whole of it.
+    fn apply(
+        &mut self,
+        store: &Store,
+        name: &Name,
+        record: &TargetRecord,
+        kernel: &Kernel,
+    ) -> Result<(), StepFailure> {
+        let firewall = Firewall::new(kernel, record.time_limit());
+        let folder = store.path(self.manifest.generation).join(name.as_str());
+        self.timed(name, Step::Apply, |this| {
+            if let Some(update) = this.updates.get(name) {
+                match firewall.apply_update(update) {
+                    Err(error) if error.is_refusal() => this.give_up_update(name, &error),
+                    loaded => return loaded,
+                }
+            }
+            firewall.apply(&folder)
+        })
+        .map_err(|error| StepFailure::new(name, Step::Apply, error))
+    }
+
+    /// Compares the kernel with what is meant. Where it was not in the state that an update was made for, the whole is loaded.
+    fn read_back(
+        &mut self,
+        store: &Store,
+        name: &Name,
+        record: &TargetRecord,
+        kernel: &Kernel,
+    ) -> Result<(), StepFailure> {
+        let number = self.manifest.generation;
+        let before = self.old.as_ref().map(|old| old.generation);
+        if let Some(update) = self.updates.get(name).cloned() {
+            let difference = self.timed(name, Step::ReadBack, |_| {
+                difference(
+                    store,
+                    number,
+                    name,
+                    record,
+                    kernel,
+                    before.map(|before| (before, &update)),
+                )
+            })?;
+            let Some(difference) = difference else { return Ok(()) };
+            self.give_up_update(name, &difference);
+            self.apply(store, name, record, kernel)?;
+        }
+        self.timed(name, Step::ReadBack, |_| is_as_meant(store, number, name, record, kernel))
+    }
+
+    /// The kernel was not in the state that an update was made for.
+    fn give_up_update(&mut self, name: &Name, reason: &dyn fmt::Display) {
+        self.updates.remove(name);
+        self.notes.push(format!(
+            "target {name}: the kernel was not as it had been left ({reason}), so the whole artifact was loaded"
+        ));
     }
 
     /// Brings targets back to what the generation before had, and takes out those that it did not have. Goes on after a
@@ -109,8 +197,8 @@ impl Transition {
             );
             if !missing {
                 let saved = store.kept(number, name, Kept::Before);
-                let saved = saved.map_err(|error| StepFailure::new(name, "undo", error))?;
-                firewall.undo(saved).map_err(|error| StepFailure::new(name, "undo", error))?;
+                let saved = saved.map_err(|error| StepFailure::new(name, Step::Undo, error))?;
+                firewall.undo(saved).map_err(|error| StepFailure::new(name, Step::Undo, error))?;
             }
         }
         let Some((was, before)) = was else { return Ok(()) };
@@ -173,7 +261,7 @@ pub(super) fn install(
     name: &Name,
     record: &TargetRecord,
 ) -> Result<(), StepFailure> {
-    let failed = |error: FileError| StepFailure::new(name, "install", error);
+    let failed = |error: FileError| StepFailure::new(name, Step::Install, error);
     let mut batch = Vec::new();
     for (file, path) in &record.install {
         let from = store.path(number).join(name.as_str()).join(file);
@@ -211,7 +299,7 @@ fn uninstall(
     };
     for (file, path) in &record.install {
         if was.is_none_or(|was| was.install.values().all(|had| had != path)) {
-            undone(file, path).map_err(|error| StepFailure::new(name, "uninstall", error))?;
+            undone(file, path).map_err(|error| StepFailure::new(name, Step::Uninstall, error))?;
         }
     }
     Ok(())
@@ -226,52 +314,59 @@ pub(super) fn load(
     kernel: &Kernel,
 ) -> Result<(), StepFailure> {
     let folder = store.path(number).join(name.as_str());
-    let firewall = Firewall::new(kernel, record.time_limit());
-    firewall.apply(&folder).map_err(|error| StepFailure::new(name, "apply", error))?;
-    let rule_set = store.rules_of(number, name);
-    let rule_set = rule_set.map_err(|error| StepFailure::new(name, "read back", error))?;
-    let reading = firewall.read(&folder, &rule_set, None, None);
-    let mut reading = reading.map_err(|error| StepFailure::new(name, "read back", error))?;
-    if !reading.differences.is_empty() {
-        let error = FirewallError::Difference(reading.differences.swap_remove(0));
-        return Err(StepFailure::new(name, "read back", error));
-    }
-    keep_rules(store, number, name, &reading.rules)
+    Firewall::new(kernel, record.time_limit())
+        .apply(&folder)
+        .map_err(|error| StepFailure::new(name, Step::Apply, error))?;
+    is_as_meant(store, number, name, record, kernel)
 }
 
-/// Loads an update and reads back what it touched; says why when the kernel was not in the state that it was made for.
-fn load_update(
+/// Reads back the whole of a target; a difference is an error.
+fn is_as_meant(
     store: &Store,
-    transition: &Transition,
+    number: u64,
     name: &Name,
     record: &TargetRecord,
     kernel: &Kernel,
-    update: &Update,
-) -> Result<Option<String>, StepFailure> {
-    let number = transition.manifest.generation;
-    let firewall = Firewall::new(kernel, record.time_limit());
-    if let Err(error) = firewall.apply_update(update) {
-        return Ok(Some(error.to_string()));
+) -> Result<(), StepFailure> {
+    match difference(store, number, name, record, kernel, None)? {
+        Some(difference) => {
+            let error = FirewallError::Difference(difference);
+            Err(StepFailure::new(name, Step::ReadBack, error))
+        }
+        None => Ok(()),
     }
-    let failed = |error: PublishError| StepFailure::new(name, "read back", error);
-    let rule_set = store.rules_of(number, name).map_err(failed)?;
-    let before = transition.old.as_ref().map_or(number, |old| old.generation);
-    let rules = store.kept(before, name, Kept::Rules).map_err(failed)?;
-    let rules = rules.map(|text| String::from_utf8_lossy(&text).into_owned());
-    let folder = store.path(number).join(name.as_str());
-    let reading = firewall.read(&folder, &rule_set, Some(&update.sets), rules.as_deref());
-    let reading = reading.map_err(|error| StepFailure::new(name, "read back", error))?;
-    if let Some(difference) = reading.differences.first() {
-        return Ok(Some(difference.to_string()));
-    }
-    keep_rules(store, number, name, &reading.rules)?;
-    Ok(None)
 }
 
-fn keep_rules(store: &Store, number: u64, name: &Name, rules: &str) -> Result<(), StepFailure> {
-    store
-        .keep(number, name, Kept::Rules, rules.as_bytes())
-        .map_err(|error| StepFailure::new(name, "read back", error))
+/// The first thing in which the kernel differs from what is meant, after the whole of a target was loaded or an update from an
+/// earlier generation. Where there is none, what was loaded and what its rules look like is kept.
+fn difference(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+    kernel: &Kernel,
+    update: Option<(u64, &Update)>,
+) -> Result<Option<Drift>, StepFailure> {
+    let failed = |error: PublishError| StepFailure::new(name, Step::ReadBack, error);
+    let rule_set = store.rules_of(number, name).map_err(failed)?;
+    let before = match update {
+        Some((before, _)) => store.kept(before, name, Kept::Rules).map_err(failed)?,
+        None => None,
+    };
+    let before = before.map(|text| String::from_utf8_lossy(&text).into_owned());
+    let only = update.map(|(_, update)| update.sets.as_slice());
+    let folder = store.path(number).join(name.as_str());
+    let mut reading = Firewall::new(kernel, record.time_limit())
+        .read(&folder, &rule_set, only, before.as_deref())
+        .map_err(|error| StepFailure::new(name, Step::ReadBack, error))?;
+    if !reading.differences.is_empty() {
+        return Ok(Some(reading.differences.swap_remove(0)));
+    }
+    if let Some((_, update)) = update {
+        store.keep(number, name, Kept::Update(update.kind), &update.text).map_err(failed)?;
+    }
+    store.keep(number, name, Kept::Rules, reading.rules.as_bytes()).map_err(failed)?;
+    Ok(None)
 }
 
 /// Runs the user's command that makes a firewall use the files.
@@ -284,7 +379,7 @@ pub(super) fn reload(
     let Some(command) = &record.reload else { return Ok(()) };
     let folder = store.path(number).join(name.as_str());
     firewall::run_user_command(command, &folder, record.time_limit())
-        .map_err(|error| StepFailure::new(name, "reload", error))
+        .map_err(|error| StepFailure::new(name, Step::Reload, error))
 }
 
 fn expire(
@@ -297,8 +392,9 @@ fn expire(
 ) -> Result<usize, PublishError> {
     let before = store.rules_of(old.generation, name)?;
     let after = store.rules_of(new.generation, name)?;
-    firewall::expire(kernel, &before, &after, record.time_limit())
-        .map_err(|error| StepFailure::new(name, "conntrack", error).with_aftermath(String::new()))
+    firewall::expire(kernel, &before, &after, record.time_limit()).map_err(|error| {
+        StepFailure::new(name, Step::Conntrack, error).with_aftermath(String::new())
+    })
 }
 
 /// Takes away what the generation before had in the kernel and the new one has not; says what is left, and why.

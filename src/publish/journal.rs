@@ -24,6 +24,9 @@ pub(super) struct Journal {
     /// A generation that was switched to, and that this one corrects: an isolated target of it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) corrects: Option<u64>,
+    /// The target whose rules are loaded before the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<Name>,
     /// Which way it goes.
     #[serde(default)]
     pub(super) phase: Phase,
@@ -50,10 +53,11 @@ const MAX_BYTES: u64 = 64 << 10;
 impl Journal {
     pub(super) fn new(from: Option<u64>, to: u64) -> Self {
         let (format, behind) = (FORMAT.to_owned(), BTreeMap::new());
-        Self { format, from, to, corrects: None, phase: Phase::Forward, behind }
+        Self { format, from, to, corrects: None, first: None, phase: Phase::Forward, behind }
     }
 
-    fn path(dir: &Path) -> PathBuf {
+    /// Where it lies.
+    pub(super) fn path(dir: &Path) -> PathBuf {
         dir.join("journal.json")
     }
 

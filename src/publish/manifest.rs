@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Request;
+use super::{Request, Step, Took};
 use crate::config::{Conntrack, Name, OnDrift};
-use crate::render::Kernel;
-use crate::ruleset::{Difference, RuleSet};
+use crate::render::{Kernel, Load};
+use crate::ruleset::{Difference, RuleSet, Surplus};
 use crate::snapshot::{Cloud, Digest};
 
 /// Name and version of the manifest's format.
@@ -49,6 +49,12 @@ pub struct Manifest {
     /// Whether only addresses of hostnames differ from the generation before.
     #[serde(default)]
     pub small: bool,
+    /// Groups that let through more than is published, because they are fitted into few prefixes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<Surplus>,
+    /// By target, how much of each limit of its firewall is used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 impl TargetRecord {
@@ -65,13 +71,12 @@ impl TargetRecord {
 }
 
 impl Manifest {
-    /// The manifest of a request; `old` is in force, with these rules.
+    /// The manifest of a request after `old`, which is in force; what changes is still to be summed up.
     pub(super) fn new(
         generation: u64,
         request: &Request,
         rule_set: Digest,
         old: Option<&Self>,
-        old_rules: &RuleSet,
     ) -> Self {
         Self {
             format: MANIFEST_FORMAT.to_owned(),
@@ -84,8 +89,10 @@ impl Manifest {
             publications: request.publications.clone(),
             rule_set,
             targets: request.targets.clone(),
-            summary: ChangeSummary::of(old_rules, &request.rule_set),
+            summary: ChangeSummary::default(),
             small: request.small,
+            widened: request.rule_set.widened(),
+            loads: request.loads.clone(),
         }
     }
 
@@ -251,6 +258,9 @@ pub struct Outcome {
     /// force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How long the steps of each target took, in microseconds; of one that was not touched, when it last was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub microseconds: BTreeMap<Name, Took>,
 }
 
 impl Outcome {
@@ -259,15 +269,23 @@ impl Outcome {
         at: Timestamp,
         behind: BTreeMap<Name, Behind>,
         notes: Vec<String>,
+        microseconds: BTreeMap<Name, Took>,
     ) -> Self {
         let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Recorded);
-        Self { format, generation, at, result, message: None, behind, notes }
+        Self { format, generation, at, result, message: None, behind, notes, microseconds }
     }
 
     pub(super) fn failed(generation: u64, at: Timestamp, message: String) -> Self {
-        let (format, result) = (OUTCOME_FORMAT.to_owned(), OutcomeResult::Failed);
-        let (behind, notes) = (BTreeMap::new(), Vec::new());
-        Self { format, generation, at, result, message: Some(message), behind, notes }
+        Self {
+            format: OUTCOME_FORMAT.to_owned(),
+            generation,
+            at,
+            result: OutcomeResult::Failed,
+            message: Some(message),
+            behind: BTreeMap::new(),
+            notes: Vec::new(),
+            microseconds: BTreeMap::new(),
+        }
     }
 }
 
@@ -277,6 +295,9 @@ impl Outcome {
 pub struct Behind {
     /// The step that failed, with the tool's own words.
     pub message: String,
+    /// The step alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
     /// Whether its new files had been visible: what a polling device fetched meanwhile cannot be taken back.
     pub was_visible: bool,
 }

@@ -1,7 +1,8 @@
 //! What an interrupted publication left, mended when the folder is opened next.
 //!
-//! Staged but not switched to is discarded; switched to but not recorded is applied; taken back half-way is taken back to the
-//! end. A generation that cannot be applied any more is taken back, and that is told: opening does not fail for it.
+//! Staged, but neither being loaded nor switched to, is discarded; being loaded (and passing the check) or switched to, but not
+//! recorded, is applied; taken back half-way is taken back to the end. A generation that cannot be applied any more is taken
+//! back, and that is told: opening does not fail for it.
 
 use jiff::Timestamp;
 
@@ -9,7 +10,7 @@ use super::companions;
 use super::force::Transition;
 use super::journal::{Journal, Phase};
 use super::manifest::Outcome;
-use super::{Failure, PublishError, Published, Publisher};
+use super::{Failure, PublishError, Published, Publisher, verify};
 
 impl Publisher {
     /// Mends, and says what was mended.
@@ -34,13 +35,18 @@ impl Publisher {
         let Journal { from, to, corrects, phase, .. } = journal;
         match (phase, corrects) {
             (Phase::Back, _) => self.mend_back(journal),
-            (Phase::Forward, _) if current == Some(to) => self.mend_forward(journal),
+            (Phase::Forward, _) if current == Some(to) => {
+                self.mend_forward(journal, "was switched to but not applied")
+            }
             // The correction was staged and not switched to: it begins anew from what it corrects.
             (Phase::Forward, Some(wrong)) if current == Some(wrong) => {
                 self.store.hand_over_companions(to, wrong)?;
                 let again = Journal::new(from, wrong);
                 again.write(self.store.dir())?;
-                self.mend_forward(again)
+                self.mend_forward(again, "was switched to but not applied")
+            }
+            (Phase::Forward, None) if journal.first.is_some() && self.store.path(to).exists() => {
+                self.mend_first(journal)
             }
             (Phase::Forward, _) => {
                 Journal::clear(self.store.dir())?;
@@ -50,7 +56,7 @@ impl Publisher {
     }
 
     /// What was switched to is applied and recorded; what was recorded already is only tidied up.
-    fn mend_forward(&self, journal: Journal) -> Result<Option<String>, PublishError> {
+    fn mend_forward(&self, journal: Journal, was: &str) -> Result<Option<String>, PublishError> {
         let to = journal.to;
         let generation = self.store.read(to)?;
         let now = Timestamp::now();
@@ -68,16 +74,28 @@ impl Publisher {
         let transition = Transition::new(generation.manifest, self.before(&journal)?);
         Ok(Some(match self.go_forward(transition, journal, now) {
             Ok(Published::Partly(number)) if number != to => format!(
-                "generation {to} was switched to but not applied: applied it, but for isolated targets that failed \
+                "generation {to} {was}: applied it, but for isolated targets that failed \
                  (generation {number})"
             ),
-            Ok(_) => format!("generation {to} was switched to but not applied: applied it"),
+            Ok(_) => format!("generation {to} {was}: applied it"),
             Err(error) => {
-                format!(
-                    "generation {to} was switched to but not applied, and could not be: {error}"
-                )
+                format!("generation {to} {was}, and could not be: {error}")
             }
         }))
+    }
+
+    /// It is not known whether the kernel has what is loaded before the switch. What passes the check is brought in force, as
+    /// if it had been switched to already; what does not is taken back.
+    fn mend_first(&self, mut journal: Journal) -> Result<Option<String>, PublishError> {
+        let to = journal.to;
+        let mut transition = Transition::new(self.store.read(to)?.manifest, self.before(&journal)?);
+        transition.first = journal.first.take();
+        if let Err(failure) = verify::first(&self.store, &transition) {
+            let now = Timestamp::now();
+            let error = self.take_back(failure.into(), &transition, journal, now);
+            return Ok(Some(format!("generation {to} was being loaded, and cannot be: {error}")));
+        }
+        self.mend_forward(journal, "was being loaded")
     }
 
     /// What was being taken back is taken back to the end.

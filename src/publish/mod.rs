@@ -5,7 +5,8 @@
 //! survives a power cut; a failure at any step leaves or restores the generation before, in files and kernel; a crash is
 //! mended when the folder is opened next. Does not decide what is published.
 //!
-//! The transaction: stage → verify → journal → switch → install → apply → read back → record.
+//! The transaction: stage → verify → journal → switch → install → apply → read back → record. Where only one target is loaded
+//! into the kernel, and as a whole, it is applied before the switch: the loading verifies it, and files follow at once.
 
 mod companions;
 mod drift;
@@ -17,6 +18,7 @@ mod mend;
 mod publisher;
 mod request;
 mod retention;
+mod step;
 mod store;
 mod verify;
 
@@ -30,6 +32,7 @@ pub use manifest::{
 pub use publisher::{Published, Publisher};
 pub use request::{DeltaFrom, Request};
 pub use retention::Retention;
+pub use step::{Step, Took};
 pub use store::{Generation, Store};
 
 use std::fmt;
@@ -103,8 +106,8 @@ pub enum PublishError {
     Step {
         /// The target.
         target: Name,
-        /// The step: verify, save, install, apply, read back, reload.
-        step: &'static str,
+        /// The step.
+        step: Step,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
         /// What is in force now.
@@ -133,14 +136,14 @@ impl fmt::Display for Aftermath<'_> {
 #[derive(Debug)]
 struct StepFailure {
     target: Name,
-    step: &'static str,
+    step: Step,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl StepFailure {
     fn new(
         target: &Name,
-        step: &'static str,
+        step: Step,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self { target: target.clone(), step, source: source.into() }
@@ -153,7 +156,11 @@ impl StepFailure {
 
     /// What is kept of it when the target is isolated.
     fn behind(&self, was_visible: bool) -> Behind {
-        Behind { message: format!("{}: {}", self.step, chain(&*self.source)), was_visible }
+        Behind {
+            message: format!("{}: {}", self.step, chain(&*self.source)),
+            step: Some(self.step),
+            was_visible,
+        }
     }
 }
 

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use super::companions::{self, Companion};
 use super::force::Transition;
 use super::journal::{Journal, Phase};
-use super::manifest::{Behind, Manifest, Outcome, OutcomeResult};
+use super::manifest::{Behind, ChangeSummary, Manifest, Outcome, OutcomeResult};
 use super::retention::{Retention, prune};
-use super::{Failure, PublishError, Request, StepFailure, Store, verify};
+use super::{Failure, FirewallError, PublishError, Request, StepFailure, Store, Took, verify};
 use crate::config::Name;
 use crate::os::files;
 use crate::os::lock::DirLock;
+use crate::os::two;
 use crate::ruleset::RuleSet;
 use crate::snapshot::Digest;
 
@@ -109,11 +110,15 @@ impl Publisher {
         let number = transition.manifest.generation;
         let mut journal = Journal::new(before, number);
         journal.behind = behind;
+        journal.first.clone_from(&transition.first);
         if let Err(error) = verify::save(&self.store, &mut transition)
             .and_then(|()| journal.write(self.store.dir()))
         {
             self.abandon(number);
             return Err(error);
+        }
+        if let Err(failure) = transition.load_first(&self.store) {
+            return Err(self.not_loaded(failure, &transition, journal, request.now));
         }
         let published = self.go_forward(transition, journal, request.now)?;
         if let Published::Generation(number) | Published::Partly(number) = published
@@ -136,8 +141,8 @@ impl Publisher {
     ) -> Result<u64, E> {
         let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
         let in_force = self.store.read(current)?.manifest;
-        let to = match to {
-            Some(to) => to,
+        let (to, passed_over) = match to {
+            Some(to) => (to, Vec::new()),
             None => self.last_other(&in_force)?,
         };
         let mut request = Request::of_generation(&self.store, to, now)?;
@@ -146,20 +151,32 @@ impl Publisher {
         let same = in_force.is_met_by(&request, request.rule_set.digest());
         let number = if same { current } else { self.next_number()? };
         request.companions = companions(number, &request.rule_set)?;
-        match self.publish(&request, retention)? {
-            Published::Generation(number) | Published::Partly(number) => Ok(number),
-            Published::Unchanged(_) => Ok(current),
+        let number = match self.publish(&request, retention)? {
+            Published::Generation(number) | Published::Partly(number) => number,
+            Published::Unchanged(_) => current,
+        };
+        for error in passed_over {
+            self.note(number, format!("the rollback looked past a generation: {error}"))?;
         }
+        Ok(number)
     }
 
-    /// The newest generation with other rules than the one in force, from before the last change that was not small.
-    fn last_other(&self, in_force: &Manifest) -> Result<u64, PublishError> {
+    /// The newest generation with other rules than the one in force, from before the last change that was not small; and those
+    /// in between that cannot be read.
+    fn last_other(&self, in_force: &Manifest) -> Result<(u64, Vec<PublishError>), PublishError> {
         let mut small = in_force.small;
+        let mut unreadable = Vec::new();
         for number in self.store.numbers()?.into_iter().rev() {
             if number >= in_force.generation {
                 continue;
             }
-            let generation = self.store.read(number)?;
+            let generation = match self.store.read(number) {
+                Ok(generation) => generation,
+                Err(error) => {
+                    unreadable.push(error);
+                    continue;
+                }
+            };
             let recorded =
                 generation.outcome.is_some_and(|outcome| outcome.result == OutcomeResult::Recorded);
             if !recorded || generation.manifest.rule_set == in_force.rule_set {
@@ -170,9 +187,10 @@ impl Publisher {
                 small = generation.manifest.small;
                 continue;
             }
-            return Ok(number);
+            return Ok((number, unreadable));
         }
-        Err(PublishError::NothingEarlier)
+        // What cannot be read may be what was looked for.
+        Err(unreadable.into_iter().next().unwrap_or(PublishError::NothingEarlier))
     }
 
     /// The number that the next generation gets.
@@ -188,9 +206,15 @@ impl Publisher {
         old: Option<Manifest>,
     ) -> Result<(Transition, BTreeMap<Name, Behind>), PublishError> {
         let number = self.next_number()?;
-        let old_rules = self.rules_of(old.as_ref())?;
-        let manifest = Manifest::new(number, request, rule_set, old.as_ref(), &old_rules);
-        self.store.stage(request, &manifest, old.as_ref())?;
+        let mut manifest = Manifest::new(number, request, rule_set, old.as_ref());
+        // The disk and the processor have about as much to do.
+        let (staged, summary) = two::both(
+            || self.store.stage(request, &manifest, old.as_ref()),
+            || self.summary(old.as_ref(), &request.rule_set),
+        );
+        staged?;
+        manifest.summary = summary?;
+        self.store.complete(&manifest)?;
         let mut transition = Transition::new(manifest, old);
         let mut failures = verify::all(&self.store, &mut transition);
         if failures.is_empty() {
@@ -220,6 +244,24 @@ impl Publisher {
         Ok((transition, behind))
     }
 
+    /// What becomes of a publication whose first load failed: where the kernel has refused it, nothing was changed; else it is
+    /// not known what the kernel has.
+    fn not_loaded(
+        &self,
+        failure: StepFailure,
+        transition: &Transition,
+        journal: Journal,
+        now: Timestamp,
+    ) -> PublishError {
+        if failure.source.downcast_ref().is_some_and(FirewallError::is_refusal)
+            && let Err(refused) = verify::first(&self.store, transition)
+        {
+            self.abandon(transition.manifest.generation);
+            return refused.with_aftermath("nothing was changed".to_owned());
+        }
+        self.take_back(failure.into(), transition, journal, now)
+    }
+
     /// From the switch to the record. The journal is written.
     pub(super) fn go_forward(
         &self,
@@ -244,6 +286,7 @@ impl Publisher {
             }
             let mut correcting = journal.clone();
             correcting.corrects = Some(number);
+            correcting.first = None;
             return self.correct(&transition, correcting, failures, now).map_err(|error| {
                 let error = self.take_back(error.into(), &transition, journal, now);
                 self.discard_after(number);
@@ -251,8 +294,8 @@ impl Publisher {
             });
         }
         transition.clean_up(&self.store);
-        let outcome =
-            Outcome::recorded(number, now, journal.behind.clone(), transition.notes.clone());
+        let (behind, notes) = (journal.behind.clone(), transition.notes.clone());
+        let outcome = Outcome::recorded(number, now, behind, notes, self.took(&transition));
         let partly = !outcome.behind.is_empty();
         if let Err(error) = self.store.record(&outcome) {
             return Err(self.take_back(error.into(), &transition, journal, now));
@@ -283,12 +326,13 @@ impl Publisher {
             }
             journal.behind.insert(name, failure.behind(true));
         }
-        let old_rules = self.rules_of(transition.old.as_ref())?;
         let rule_set = transition.manifest.rule_set;
         let old = transition.old.clone();
-        let mut manifest = Manifest::new(number, &request, rule_set, old.as_ref(), &old_rules);
+        let mut manifest = Manifest::new(number, &request, rule_set, old.as_ref());
+        manifest.summary = self.summary(old.as_ref(), &request.rule_set)?;
         manifest.reason = format!("{} (corrects {wrong})", request.reason);
         self.store.stage(&request, &manifest, Some(&transition.manifest))?;
+        self.store.complete(&manifest)?;
         journal.to = number;
         journal.write(self.store.dir())?;
         self.store.hand_over_companions(wrong, number)?;
@@ -298,13 +342,37 @@ impl Publisher {
         corrected.keep_rules_of_untouched(&self.store)?;
         corrected.clean_up(&self.store);
         notes.append(&mut corrected.notes);
-        self.store.record(&Outcome::recorded(number, now, journal.behind, notes))?;
+        let took = self.took(transition);
+        self.store.record(&Outcome::recorded(number, now, journal.behind, notes, took))?;
         self.tidy_up(number);
         Ok(Published::Partly(number))
     }
 
-    fn rules_of(&self, old: Option<&Manifest>) -> Result<RuleSet, PublishError> {
-        old.map_or_else(|| Ok(RuleSet::default()), |old| self.store.rule_set(old.generation))
+    /// How long each step of each target took when it was last done, as far as it is known.
+    fn took(&self, transition: &Transition) -> BTreeMap<Name, Took> {
+        let before = transition.old.as_ref().and_then(|old| self.store.read(old.generation).ok());
+        let before = before.and_then(|generation| generation.outcome);
+        let mut whole = BTreeMap::new();
+        for name in transition.manifest.targets.keys() {
+            let mut took = transition.took.get(name).cloned().unwrap_or_default();
+            if let Some(before) = before.as_ref().and_then(|before| before.microseconds.get(name)) {
+                took.or(before);
+            }
+            if !took.is_empty() {
+                whole.insert(name.clone(), took);
+            }
+        }
+        whole
+    }
+
+    /// What new rules change of those that are in force.
+    fn summary(
+        &self,
+        old: Option<&Manifest>,
+        rules: &RuleSet,
+    ) -> Result<ChangeSummary, PublishError> {
+        let old = old.map(|old| self.store.rule_set(old.generation)).transpose()?;
+        Ok(ChangeSummary::of(&old.unwrap_or_default(), rules))
     }
 
     /// Puts the generation before back into force after a failure; returns the error to report.

@@ -113,6 +113,8 @@ mod tests {
             targets: BTreeMap::new(),
             summary: ChangeSummary::default(),
             small,
+            widened: Vec::new(),
+            loads: BTreeMap::new(),
         };
         let outcome = Outcome {
             format: String::new(),
@@ -122,6 +124,7 @@ mod tests {
             message: None,
             behind: BTreeMap::new(),
             notes: Vec::new(),
+            microseconds: BTreeMap::new(),
         };
         Generation { manifest, outcome: Some(outcome) }
     }

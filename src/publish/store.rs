@@ -8,6 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use super::journal::Journal;
 use super::manifest::{Manifest, Outcome};
 use super::{PublishError, Request, companions};
 use crate::config::Name;
@@ -148,10 +149,21 @@ impl Store {
     /// A generation's manifest and outcome.
     pub fn read(&self, number: u64) -> Result<Generation, PublishError> {
         let folder = self.path(number);
-        let manifest =
-            read_json(&folder.join(MANIFEST))?.ok_or(PublishError::NoGeneration(number))?;
+        let path = folder.join(MANIFEST);
+        let manifest = read_json(&path)?.ok_or_else(|| {
+            if folder.exists() {
+                PublishError::State { path, reason: "it is missing".to_owned() }
+            } else {
+                PublishError::NoGeneration(number)
+            }
+        })?;
         let outcome = read_json(&folder.join(OUTCOME))?;
         Ok(Generation { manifest, outcome })
+    }
+
+    /// Whether a publication is under way, or was interrupted and is not mended yet.
+    pub fn is_under_way(&self) -> bool {
+        Journal::path(&self.dir).exists()
     }
 
     /// Whether a generation is there whose publication was not seen to its end.
@@ -185,8 +197,8 @@ impl Store {
         read_rules(&self.kept_path(number, target, Kept::RuleSet))
     }
 
-    /// Writes a generation durably; it is complete when this returns, and not in force yet. Files that are equal in the
-    /// generation `before` share its storage, and so does what the kernel showed of targets that are not touched.
+    /// Writes the files of a generation durably, under a name that is none. Files that are equal in the generation `before`
+    /// share its storage, and so does what the kernel showed of targets that are not touched.
     pub(super) fn stage(
         &self,
         request: &Request,
@@ -245,7 +257,6 @@ impl Store {
         companions::stage(&self.dir, &archive.join(COMPANIONS), &request.companions)?;
         written
             .push(write_new(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?);
-        written.push(write_new(&staging.join(MANIFEST), &encode(manifest)?)?);
         // Written first and synced afterwards, so that one commit of the file system's journal serves many files.
         for (file, path) in &written {
             file.sync_all().map_err(failed("sync", path))?;
@@ -253,7 +264,15 @@ impl Store {
         for name in manifest.targets.keys() {
             sync_folder(&staging.join(name.as_str()))?;
         }
-        sync_folder(&archive)?;
+        sync_folder(&archive)
+    }
+
+    /// Completes a generation that was staged, with its manifest; it is not in force yet.
+    pub(super) fn complete(&self, manifest: &Manifest) -> Result<(), PublishError> {
+        let generations = self.generations();
+        let staging = generations.join(STAGING);
+        let (file, path) = write_new(&staging.join(MANIFEST), &encode(manifest)?)?;
+        file.sync_all().map_err(failed("sync", &path))?;
         sync_folder(&staging)?;
         let place = self.path(manifest.generation);
         fs::rename(&staging, &place).map_err(failed("rename", &place))?;

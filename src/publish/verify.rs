@@ -1,11 +1,14 @@
 //! Before anything changes: room on the disk, foreign changes, the firewalls' own parsers, and what was there before.
+//!
+//! What the kernel takes in one transaction need not be asked about first where it is the only one that is loaded: it is loaded
+//! before anything is visible, and the loading is the answer. Whatever else changes is asked about before that.
 
 use super::drift;
 use super::firewall::{self, Firewall, FirewallError, Update};
 use super::force::Transition;
 use super::manifest::TargetRecord;
 use super::store::{Kept, MAX_BYTES};
-use super::{PublishError, Request, StepFailure, Store};
+use super::{PublishError, Request, Step, StepFailure, Store, Took};
 use crate::config::{Conntrack, Name, OnDrift};
 use crate::os::files;
 use crate::render::Kernel;
@@ -35,9 +38,15 @@ pub(super) fn room(store: &Store, request: &Request) -> Result<(), PublishError>
 /// publication.
 pub(super) fn all(store: &Store, transition: &mut Transition) -> Vec<StepFailure> {
     let mut failures = Vec::new();
+    transition.first = loads_first(transition);
     let names: Vec<Name> = transition.changed.iter().cloned().collect();
     for name in names {
-        match one(store, transition, &name) {
+        let mut took = Took::default();
+        let verified = took.time(Step::Verify, || one(store, transition, &name));
+        if is_asked_about(transition, &name) {
+            transition.took.insert(name.clone(), took);
+        }
+        match verified {
             Ok(Some(update)) => {
                 transition.updates.insert(name, update);
             }
@@ -54,9 +63,38 @@ pub(super) fn all(store: &Store, transition: &mut Transition) -> Vec<StepFailure
     failures
 }
 
+/// The target that is verified by being loaded: the only one of the kernel's, which takes it in one transaction. One that may
+/// fail alone is asked about first, so that it never was in the kernel when the others go on without it.
+fn loads_first(transition: &Transition) -> Option<Name> {
+    let mut loaded = transition.changing().filter(|(_, record)| record.kernel.is_some());
+    let (name, record) = loaded.next()?;
+    let whole = matches!(record.kernel, Some(Kernel::Nftables(_)));
+    (whole && !record.isolated && loaded.next().is_none()).then(|| name.clone())
+}
+
+/// Whether a firewall or a command of the user's is asked about a target.
+fn is_asked_about(transition: &Transition, name: &Name) -> bool {
+    transition.manifest.targets.get(name).is_some_and(|record| {
+        record.verify.is_some()
+            || (record.kernel.is_some() && transition.first.as_ref() != Some(name))
+    })
+}
+
+/// Asks the firewall's own parser about the whole of the target that is loaded first: after the kernel refused it, in order to
+/// tell why; and where it is not known any more whether it was asked.
+pub(super) fn first(store: &Store, transition: &Transition) -> Result<(), StepFailure> {
+    let Some(name) = &transition.first else { return Ok(()) };
+    let Some(record) = transition.manifest.targets.get(name) else { return Ok(()) };
+    let Some(kernel) = &record.kernel else { return Ok(()) };
+    let folder = store.path(transition.manifest.generation).join(name.as_str());
+    Firewall::new(kernel, record.time_limit())
+        .verify(&folder)
+        .map_err(|error| StepFailure::new(name, Step::Verify, error))
+}
+
 fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Update>, StepFailure> {
     let Some(record) = transition.manifest.targets.get(name) else { return Ok(None) };
-    let failed = |error: FirewallError| StepFailure::new(name, "verify", error);
+    let failed = |error: FirewallError| StepFailure::new(name, Step::Verify, error);
     let old = transition.old.as_ref().filter(|old| old.targets.contains_key(name));
     if let (Some(old), OnDrift::Hold) = (old, record.on_drift) {
         let found = drift::of_target(store, old, name).map_err(failed)?;
@@ -72,6 +110,7 @@ fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Upd
     let mut update = None;
     if let Some(kernel) = &record.kernel {
         let firewall = Firewall::new(kernel, record.time_limit());
+        let loaded_first = transition.first.as_ref() == Some(name);
         update = old
             .filter(|old| same_objects(old.targets.get(name), kernel))
             .and_then(|old| {
@@ -79,8 +118,8 @@ fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Upd
                 Update::between(kernel, &before, &folder)
             })
             // Refused where the kernel has lost what is to be updated: then the whole artifact is loaded.
-            .filter(|update| firewall.verify_update(update).is_ok());
-        if update.is_none() {
+            .filter(|update| loaded_first || firewall.verify_update(update).is_ok());
+        if update.is_none() && !loaded_first {
             firewall.verify(&folder).map_err(failed)?;
         }
     }
@@ -94,21 +133,18 @@ fn same_objects(was: Option<&TargetRecord>, kernel: &Kernel) -> bool {
     was.is_some_and(|was| was.kernel.as_ref() == Some(kernel))
 }
 
-/// Keeps what is about to be loaded or overwritten: derived updates, what the kernel had before tagwall first touched it, and
-/// installed files that a foreign hand has changed.
+/// Keeps what is about to be replaced: what the kernel had before tagwall first touched it, and installed files that a foreign
+/// hand has changed.
 pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), PublishError> {
     let number = transition.manifest.generation;
     let mut notes = Vec::new();
     for (name, record) in transition.changing() {
-        if let Some(update) = transition.updates.get(name) {
-            store.keep(number, name, Kept::Update(update.kind), &update.text)?;
-        }
         let was = transition.was(name);
         let known = was.and_then(|was| was.kernel.as_ref());
         if let Some(kernel) = record.kernel.as_ref().filter(|kernel| !is_known(kernel, known)) {
             let saved = Firewall::new(kernel, record.time_limit()).save();
             let saved = saved.map_err(|error| {
-                StepFailure::new(name, "save", error)
+                StepFailure::new(name, Step::Save, error)
                     .with_aftermath("nothing was changed".to_owned())
             })?;
             if let Some(text) = saved {
@@ -120,7 +156,7 @@ pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), Pub
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => {
-                    return Err(StepFailure::new(name, "install", error)
+                    return Err(StepFailure::new(name, Step::Install, error)
                         .with_aftermath("nothing was changed".to_owned()));
                 }
             };

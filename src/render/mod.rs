@@ -15,6 +15,7 @@ mod fortios;
 pub mod fuzzing;
 mod iptables;
 mod kernel;
+mod limits;
 mod list;
 mod naming;
 mod nftables;
@@ -28,8 +29,12 @@ use std::borrow::Cow;
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
 pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
+pub use limits::Load;
 pub use templates::{Templates, built_in};
 
+use std::collections::BTreeMap;
+
+use self::limits::Limits;
 use crate::config::{Config, ConfigError, Dialect, Name, Target};
 use crate::os::two;
 use crate::ruleset::{self, RuleSet};
@@ -57,6 +62,15 @@ impl Artifact {
     }
 }
 
+/// The files of targets, and how full they make their firewalls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+    /// By target, how much of each limit is used.
+    pub loads: BTreeMap<Name, Vec<Load>>,
+}
+
 /// What a dialect is given.
 struct Job<'r> {
     name: &'r Name,
@@ -67,6 +81,7 @@ struct Job<'r> {
     previous: Option<&'r RuleSet>,
     digest: Digest,
     templates: &'r Templates,
+    limits: Limits<'r>,
 }
 
 /// One file of a dialect.
@@ -93,14 +108,22 @@ pub fn render(
     previous: Option<&RuleSet>,
     templates: &Templates,
     wanted: &[Name],
-) -> Result<Vec<Artifact>, RenderError> {
+) -> Result<Rendered, RenderError> {
     let is_wanted = |name: &Name| wanted.is_empty() || wanted.contains(name);
     let targets: Vec<_> = config.targets.iter().filter(|(name, _)| is_wanted(name)).collect();
-    let rendered = two::map(&targets, |(name, target)| {
+    let each = two::map(&targets, |(name, target)| {
         render_target(name, target.get_ref(), (rule_set, digest), previous, templates)
     });
-    // The error of the first target that has one, whichever was rendered first.
-    Ok(rendered.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let mut rendered = Rendered::default();
+    for ((name, _), target) in targets.iter().zip(each) {
+        // The error of the first target that has one, whichever was rendered first.
+        let (artifacts, loads) = target?;
+        rendered.artifacts.extend(artifacts);
+        if !loads.is_empty() {
+            rendered.loads.insert((*name).clone(), loads);
+        }
+    }
+    Ok(rendered)
 }
 
 fn render_target(
@@ -109,7 +132,7 @@ fn render_target(
     (rule_set, digest): (&RuleSet, Digest),
     previous: Option<&RuleSet>,
     templates: &Templates,
-) -> Result<Vec<Artifact>, RenderError> {
+) -> Result<(Vec<Artifact>, Vec<Load>), RenderError> {
     let part = part_for(target, rule_set);
     let previous = previous.map(|previous| part_for(target, previous));
     let digest = match part {
@@ -123,6 +146,7 @@ fn render_target(
         previous: previous.as_deref(),
         digest,
         templates,
+        limits: Limits::new(name),
     };
     let mut files = Vec::new();
     for dialect in target.dialects() {
@@ -146,7 +170,8 @@ fn render_target(
         rule_set: digest,
         warnings: file.warnings,
     };
-    Ok(files.into_iter().map(artifact).collect())
+    let artifacts = files.into_iter().map(artifact).collect();
+    Ok((artifacts, job.limits.into_loads()))
 }
 
 fn part_for<'r>(target: &Target, whole: &'r RuleSet) -> Cow<'r, RuleSet> {

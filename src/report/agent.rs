@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{HEADLINE, REMOVED, WARNING, relative};
 use crate::config::{Closed, Mode, Name};
+use crate::publish::Step;
 use crate::snapshot::{Cloud, Digest};
 
 /// The running agent.
@@ -37,9 +38,21 @@ pub struct AgentStatus {
     /// What failed last, when nothing has succeeded since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The step of a target at which it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_step: Option<FailedStep>,
     /// When it will look at anything next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
+}
+
+/// Where a publication failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedStep {
+    /// The target.
+    pub target: Name,
+    /// Its step.
+    pub step: Step,
 }
 
 impl AgentStatus {

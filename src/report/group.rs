@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::history::{EntryResult, History};
+use super::history::History;
 use crate::config::Name;
 use crate::ruleset::RuleSet;
 
@@ -50,11 +50,10 @@ pub struct Size {
 }
 
 /// The sizes of each group over the generations of a history, the oldest first: reckoned back from the sizes in force by what
-/// each generation changed, so that no rule set of the past needs to be read.
+/// each generation changed, so that no rule set of the past needs to be read. They begin after a generation that cannot be read.
 pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Size>> {
-    let in_force = history.generations.iter().filter(|entry| {
-        entry.result == EntryResult::Recorded && Some(entry.generation) <= history.current
-    });
+    let unknown = history.unreadable.iter().map(|unreadable| unreadable.generation).max();
+    let in_force = history.in_force().filter(|entry| Some(entry.generation) > unknown);
     let mut sizes = BTreeMap::new();
     for group in groups {
         let mut prefixes = (group.v4_prefixes + group.v6_prefixes) as u64;
@@ -79,7 +78,7 @@ pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Si
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::Entry;
+    use super::super::history::{Entry, EntryResult, Unreadable};
     use super::*;
     use crate::publish::{ChangeSummary, GroupSummary};
     use crate::snapshot::Digest;
@@ -105,6 +104,8 @@ mod tests {
             result,
             message: None,
             rule_set: Digest::of(b""),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: Vec::new(),
             summary: ChangeSummary {
                 groups: groups.into_iter().collect(),
@@ -124,7 +125,7 @@ mod tests {
             v4_addresses: 1_000,
             hosts: 0,
         };
-        let history = History {
+        let mut history = History {
             format: String::new(),
             current: Some(4),
             generations: vec![
@@ -133,12 +134,19 @@ mod tests {
                 entry(2, EntryResult::Recorded, None),
                 entry(1, EntryResult::Recorded, Some((10, 0, 950, 0))),
             ],
+            unreadable: Vec::new(),
         };
-        let sizes = sizes(std::slice::from_ref(&group), &history);
-        let steps: Vec<_> = sizes[&group.name]
-            .iter()
-            .map(|size| (size.since.as_second() / 60, size.prefixes, size.v4_addresses))
-            .collect();
-        assert_eq!(steps, [(1, 10, 950), (2, 10, 950), (4, 12, 1_000)]);
+        let steps = |history: &History| -> Vec<(i64, u64, u64)> {
+            let sizes = sizes(std::slice::from_ref(&group), history);
+            sizes[&group.name]
+                .iter()
+                .map(|size| (size.since.as_second() / 60, size.prefixes, size.v4_addresses))
+                .collect()
+        };
+        assert_eq!(steps(&history), [(1, 10, 950), (2, 10, 950), (4, 12, 1_000)]);
+        // What a generation changed that cannot be read is not known.
+        let reason = String::new();
+        history.unreadable.push(Unreadable { generation: 3, reason });
+        assert_eq!(steps(&history), [(4, 12, 1_000)]);
     }
 }

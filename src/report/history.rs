@@ -6,16 +6,17 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, grouped};
+use super::{ReportError, Use};
 use crate::config::Name;
 use crate::publish::{Behind, ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
+use crate::render::Load;
 use crate::snapshot::Digest;
 
 const FORMAT: &str = "tagwall-history/1";
 
 /// The generations on disk, the newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// `tagwall-history/1`.
     pub format: String,
@@ -23,6 +24,18 @@ pub struct History {
     pub current: Option<u64>,
     /// The generations, the newest first.
     pub generations: Vec<Entry>,
+    /// Those that cannot be read, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A generation of which nothing is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its number.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
 }
 
 /// One generation.
@@ -47,10 +60,16 @@ pub struct Entry {
     pub notes: Vec<String>,
     /// Digest of its rule set.
     pub rule_set: Digest,
+    /// Digest of the configuration's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Digest>,
     /// The publications in it.
     pub publications: Vec<PublicationRecord>,
     /// What changed against the one before.
     pub summary: ChangeSummary,
+    /// By target, how much of each limit of its firewall it uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 /// How the publication of a generation ended.
@@ -96,29 +115,64 @@ impl From<Generation> for Entry {
             behind,
             notes,
             rule_set: manifest.rule_set,
+            configuration: Some(manifest.configuration),
             publications: manifest.publications,
             summary: manifest.summary,
+            loads: manifest.loads,
         }
     }
 }
 
 impl History {
-    /// The newest generations of a state folder, at most so many.
+    /// The newest generations of a state folder, at most so many. One that cannot be read hides no other.
     pub fn read(dir: &Path, limit: usize) -> Result<Self, ReportError> {
         let store = Store::new(dir);
-        let mut generations = Vec::new();
+        let (mut generations, mut unreadable) = (Vec::new(), Vec::new());
         for number in store.numbers()?.into_iter().rev().take(limit) {
-            generations.push(Entry::from(store.read(number)?));
+            match store.read(number) {
+                Ok(generation) => generations.push(Entry::from(generation)),
+                Err(error) => {
+                    unreadable.push(Unreadable { generation: number, reason: error.to_string() });
+                }
+            }
         }
-        Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations })
+        Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations, unreadable })
+    }
+
+    /// As many generations as a forecast looks at.
+    pub fn for_forecasts(dir: &Path) -> Result<Self, ReportError> {
+        Self::read(dir, super::capacity::MOST_GENERATIONS)
+    }
+
+    /// What was in force, the newest first: what failed never was, and what a rollback left behind is no more.
+    pub fn in_force(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.generations.iter().filter(|entry| {
+            entry.result == EntryResult::Recorded && Some(entry.generation) <= self.current
+        })
+    }
+
+    /// How full the firewalls were, the newest first.
+    pub fn uses(&self) -> Vec<Use<'_>> {
+        self.in_force()
+            .map(|entry| Use {
+                since: entry.created,
+                configuration: entry.configuration,
+                loads: &entry.loads,
+            })
+            .collect()
     }
 
     /// As people read it, with styles.
     pub fn text(&self) -> String {
-        if self.generations.is_empty() {
+        if self.generations.is_empty() && self.unreadable.is_empty() {
             return "there is no generation yet\n".to_owned();
         }
         let mut text = String::new();
+        for Unreadable { generation, reason } in &self.unreadable {
+            text.push_str(&format!(
+                "{REMOVED}generation {generation} cannot be read{REMOVED:#}: {reason}\n"
+            ));
+        }
         for entry in &self.generations {
             let mark = if Some(entry.generation) == self.current { "*" } else { " " };
             text.push_str(&format!(

@@ -8,6 +8,7 @@
 
 mod agent;
 mod belief;
+mod capacity;
 mod group;
 mod history;
 mod names;
@@ -17,10 +18,11 @@ mod serve;
 mod status;
 pub mod text;
 
-pub use agent::{AgentStatus, FeedStatus, FoundStatus};
+pub use agent::{AgentStatus, FailedStep, FeedStatus, FoundStatus};
 pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus, belief};
+pub use capacity::{CapacityStatus, Forecast, Use};
 pub use group::{GroupStatus, Size, sizes};
-pub use history::{Entry, EntryResult, History};
+pub use history::{Entry, EntryResult, History, Unreadable};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};
 pub use notify::{HoldStatus, ReceiverStatus};
 pub use prefix::{Approval, InGroup, Moved, PrefixChange, PrefixHistory};

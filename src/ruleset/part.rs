@@ -33,6 +33,12 @@ impl AddressGroup {
             cloud: self.cloud,
             tags: self.tags.clone(),
             prefixes,
+            // Files other than the whole rule set have no place for it, and need not change when nothing else does.
+            surplus: if target.json.is_some() {
+                families.of(&self.surplus)
+            } else {
+                PrefixSet::new()
+            },
             hosts,
             resolved,
             unresolved,
@@ -45,12 +51,18 @@ impl RuleSet {
     /// The part that a target carries: its rules, its groups, its families. Routes and security rules belong to
     /// profiles and follow them. Borrowed where it is the whole as it is.
     pub fn part_for(&self, target: &Target) -> Cow<'_, Self> {
-        if self.goes_whole(target) { Cow::Borrowed(self) } else { Cow::Owned(self.cut_for(target)) }
+        if self.goes_whole(target) {
+            debug_assert!(self.cut_for(target) == *self, "what is lent is what would be cut");
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(self.cut_for(target))
     }
 
     /// Whether nothing is left out for the target, and nothing is other for it: most targets are so.
     fn goes_whole(&self, target: &Target) -> bool {
-        let is_plain = |group: &AddressGroup| group.hosts.is_empty() && group.resolved.is_empty();
+        let is_plain = |group: &AddressGroup| {
+            group.hosts.is_empty() && group.resolved.is_empty() && group.surplus.is_empty()
+        };
         let has_peer = |rule: &SecurityRule| match &rule.peer {
             Peer::Tag(_) => true,
             Peer::Prefixes(prefixes) => !prefixes.is_empty(),

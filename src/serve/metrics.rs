@@ -2,8 +2,9 @@
 //!
 //! Everything is read when it is asked for; the server's own counts aside, nothing is kept for this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::encoding::text;
@@ -14,7 +15,11 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process;
 use super::server::Shared;
 use super::view::View;
-use crate::report::{EntryResult, History, NameStatus, ServeStatus, Status};
+use crate::config::Name;
+use crate::publish::Step;
+use crate::report::{
+    CapacityStatus, EntryResult, Forecast, History, NameStatus, ServeStatus, Status,
+};
 
 /// The type of what is answered.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -149,6 +154,7 @@ fn of_status(writer: &mut Writer, status: &Status) {
     );
     of_feeds(writer, status);
     of_groups(writer, status);
+    of_capacity(writer, status);
     of_holds(writer, status);
     of_names(writer, status);
     let targets = status.targets.iter().map(|target| {
@@ -173,6 +179,7 @@ fn of_status(writer: &mut Writer, status: &Status) {
         .map(|target| (vec![("target", target.name.to_string())], yes(target.behind.is_some())));
     let help = "Whether an isolated target keeps the files of an earlier generation";
     writer.gauges("target_behind", help, None, behind);
+    of_steps(writer, status);
     if let Some(agent) = &status.agent {
         writer.time("agent_start_timestamp", "Since when the agent runs", Some(agent.since));
         writer.time(
@@ -197,6 +204,47 @@ fn of_status(writer: &mut Writer, status: &Status) {
         );
         writer.gauge("failing", "Whether what was tried last failed", yes(agent.failed.is_some()));
     }
+}
+
+/// How the steps of each target went and how long they took: of those in force, and of one that has never come so far.
+fn of_steps(writer: &mut Writer, status: &Status) {
+    let labels = |target: &Name, step: Step| {
+        vec![("target", target.to_string()), ("step", step.name().replace(' ', "_"))]
+    };
+    let times = status.targets.iter().flat_map(|target| {
+        let of =
+            move |(step, took): (Step, Duration)| (labels(&target.name, step), took.as_secs_f64());
+        target.microseconds.steps().map(of)
+    });
+    writer.gauges(
+        "target_step_duration",
+        "How long a step of the target took when it was last done for a publication",
+        Some(Unit::Seconds),
+        times,
+    );
+    let last = status.agent.as_ref().and_then(|agent| agent.failed_step.as_ref());
+    let last = last.map(|failed| (&failed.target, failed.step));
+    let behind = status
+        .targets
+        .iter()
+        .filter_map(|target| Some((&target.name, target.behind.as_ref()?.step?)));
+    let failed: BTreeSet<(&Name, Step)> = last.into_iter().chain(behind).collect();
+    let targets: BTreeSet<&Name> = status
+        .targets
+        .iter()
+        .map(|target| &target.name)
+        .chain(failed.iter().map(|(target, _)| *target))
+        .collect();
+    let steps = targets.into_iter().flat_map(|target| {
+        let of = |step: Step| (labels(target, step), yes(failed.contains(&(target, step))));
+        Step::TOLD.map(of)
+    });
+    writer.gauges(
+        "target_step_failed",
+        "Whether the last publication failed at this step of the target",
+        None,
+        steps,
+    );
 }
 
 fn of_feeds(writer: &mut Writer, status: &Status) {
@@ -262,6 +310,38 @@ fn of_groups(writer: &mut Writer, status: &Status) {
         .filter(|group| group.hosts > 0)
         .map(|group| (vec![("group", group.name.to_string())], number(group.hosts)));
     writer.gauges("group_hostnames", "Hostnames that belong to an address group", None, hosts);
+}
+
+fn of_capacity(writer: &mut Writer, status: &Status) {
+    let labels = |one: &CapacityStatus| {
+        vec![
+            ("target", one.target.to_string()),
+            ("object", one.object.clone()),
+            ("counted", one.what.clone()),
+        ]
+    };
+    let used = status.capacity.iter().map(|one| (labels(one), one.used()));
+    writer.gauges("capacity_used_ratio", "Share of a limit of a firewall that is used", None, used);
+    let reached = status.capacity.iter().filter_map(|one| match one.forecast {
+        Forecast::Reached { at, .. } => Some((labels(one), seconds(at))),
+        _ => None,
+    });
+    writer.gauges(
+        "capacity_reached_timestamp",
+        "When a limit of a firewall will be reached at the growth so far",
+        Some(Unit::Seconds),
+        reached,
+    );
+    let surplus = status
+        .widened
+        .iter()
+        .map(|surplus| (vec![("group", surplus.group.to_string())], number(surplus.v4_addresses)));
+    writer.gauges(
+        "group_surplus_ipv4_addresses",
+        "IPv4 addresses that nobody published and a fitted group lets through",
+        None,
+        surplus,
+    );
 }
 
 fn of_holds(writer: &mut Writer, status: &Status) {

@@ -67,26 +67,13 @@ pub struct Archived {
     pub entry: Entry,
 }
 
-impl Archive {
-    /// The archive of a state folder.
-    pub fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.join(FOLDER) }
-    }
-
-    /// Keeps a document in the place of the one before it.
-    pub fn store(
-        &self,
-        publication: &Publication,
-        bytes: &[u8],
-        seen: Option<&Seen>,
-        now: Timestamp,
-    ) -> Result<(), StateError> {
-        files::create_dir_all_durable(&self.folder, 0o755)?;
-        let cloud = publication.snapshot.cloud();
-        let entry = Entry {
-            format: Entry::FORMAT.to_owned(),
-            cloud,
-            bytes: Digest::of(bytes),
+impl Entry {
+    /// Of a publication that a feed brought as the document that is recognised by this.
+    pub fn new(publication: &Publication, seen: Seen, now: Timestamp) -> Self {
+        Self {
+            format: Self::FORMAT.to_owned(),
+            cloud: publication.snapshot.cloud(),
+            bytes: seen.bytes,
             digest: publication.digest(),
             change_number: publication.snapshot.change_number(),
             date: publication.date,
@@ -94,11 +81,23 @@ impl Archive {
             feed: publication.feed.as_deref().map(str::to_owned),
             taken: now,
             confirmed: now,
-            seen: seen.cloned(),
-        };
-        files::replace(&self.document_path(cloud, entry.bytes), bytes)?;
-        self.write(&entry)?;
-        self.sweep(cloud, entry.bytes);
+            seen: Some(seen),
+        }
+    }
+}
+
+impl Archive {
+    /// The archive of a state folder.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { folder: state_dir.join(FOLDER) }
+    }
+
+    /// Keeps a document in the place of the one before it: the one whose digest the entry has.
+    pub fn store(&self, entry: &Entry, bytes: &[u8]) -> Result<(), StateError> {
+        files::create_dir_all_durable(&self.folder, 0o755)?;
+        files::replace(&self.document(entry), bytes)?;
+        self.write(entry)?;
+        self.sweep(entry.cloud, entry.bytes);
         Ok(())
     }
 
@@ -227,7 +226,8 @@ mod tests {
         assert!(archive.load(Cloud::Example, &policy).unwrap().is_none());
         let (first, bytes) = publication("192.0.2.0/26");
         let seen = Seen::of(&bytes);
-        archive.store(&first, &bytes, Some(&seen), at("2025-09-08T12:00:00Z")).unwrap();
+        let entry = Entry::new(&first, seen.clone(), at("2025-09-08T12:00:00Z"));
+        archive.store(&entry, &bytes).unwrap();
         let loaded = archive.load(Cloud::Example, &policy).unwrap().unwrap();
         assert_eq!(loaded.publication.digest(), first.digest());
         assert_eq!(loaded.publication.date, first.date);
@@ -240,7 +240,8 @@ mod tests {
         assert_eq!(entry.confirmed, at("2025-09-09T12:00:00Z"));
 
         let (second, bytes) = publication("192.0.2.0/27");
-        archive.store(&second, &bytes, None, at("2025-09-15T12:00:00Z")).unwrap();
+        let entry = Entry::new(&second, Seen::of(&bytes), at("2025-09-15T12:00:00Z"));
+        archive.store(&entry, &bytes).unwrap();
         let loaded = archive.load(Cloud::Example, &policy).unwrap().unwrap();
         assert_eq!(loaded.publication.digest(), second.digest());
         let files = std::fs::read_dir(folder.path().join(FOLDER)).unwrap().count();
@@ -252,7 +253,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::new(folder.path());
         let (first, bytes) = publication("192.0.2.0/26");
-        archive.store(&first, &bytes, None, at("2025-09-08T12:00:00Z")).unwrap();
+        let entry = Entry::new(&first, Seen::of(&bytes), at("2025-09-08T12:00:00Z"));
+        archive.store(&entry, &bytes).unwrap();
         let (_, other) = publication("192.0.2.0/27");
         let path = archive.document_path(Cloud::Example, Digest::of(&bytes));
         files::replace(&path, &other).unwrap();

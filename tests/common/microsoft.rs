@@ -191,14 +191,19 @@ impl Fake {
         }
     }
 
+    /// The port at which it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}://localhost:{}{path}", self.scheme, self.address.port())
+        format!("{}://localhost:{}{path}", self.scheme, self.port())
     }
 
     /// The same under another name of this host.
     pub(crate) fn url_by_address(&self, path: &str) -> String {
-        format!("{}://127.0.0.1:{}{path}", self.scheme, self.address.port())
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port())
     }
 
     /// The authority's certificate.

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
+pub(crate) mod devops;
 pub(crate) mod dns;
 pub(crate) mod feeds;
 pub(crate) mod host;
 pub(crate) mod loaded;
 pub(crate) mod meaning;
 pub(crate) mod microsoft;
+pub(crate) mod proxy;
 pub(crate) mod running;
+pub(crate) mod tags;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};

@@ -65,14 +65,17 @@ impl Agent {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = match &self.namespace {
-            None => Command::new(BINARY),
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", &namespace.0, BINARY]);
-                command
-            }
-        };
+        match &self.namespace {
+            None => self.command_through(&[], args),
+            Some(namespace) => self.command_through(&["ip", "netns", "exec", &namespace.0], args),
+        }
+    }
+
+    /// Behind another program, which becomes it.
+    fn command_through(&self, before: &[&str], args: &[&str]) -> Command {
+        let mut words = before.iter().copied().chain([BINARY]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         command.arg("--config").arg(self.path("tagwall.toml"));
         command.arg("--state-dir").arg(self.path("state")).args(args);
         command
@@ -91,9 +94,17 @@ impl Agent {
 
     /// The same, with these variables in its environment.
     pub(crate) fn launch_with(&mut self, environment: &[(&str, &str)]) {
+        self.spawn(self.command(&["run"]), environment);
+    }
+
+    /// The same, behind another program, which becomes it.
+    pub(crate) fn launch_through(&mut self, before: &[&str]) {
+        self.spawn(self.command_through(before, &["run"]), &[]);
+    }
+
+    fn spawn(&mut self, mut command: Command, environment: &[(&str, &str)]) {
         assert!(self.process.is_none());
         let log = fs::OpenOptions::new().append(true).create(true).open(self.path("log")).unwrap();
-        let mut command = self.command(&["run"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.envs(environment.iter().copied());
         self.process = Some(command.spawn().unwrap());

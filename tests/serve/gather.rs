@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use jiff::Timestamp;
-use tagwall::config::Config;
+use tagwall::config::{Config, Publishing};
 use tagwall::feed;
 use tagwall::report::Status;
 use tagwall::selection::Publications;
 use tagwall::serve::{Sources, View};
-use tagwall::snapshot::{Cloud, Policy, Snapshot};
-use tagwall::state::Archive;
+use tagwall::snapshot::{Cloud, Policy, Seen, Snapshot};
+use tagwall::state::{Archive, Entry};
 
 use crate::support::*;
 
@@ -39,7 +39,7 @@ fn gather(state: &Path, before: Option<&View>) -> View {
     let publication = feed::example(&config.policy()).unwrap();
     let believed: Publications = [(Cloud::Example, publication)].into();
     let now = Timestamp::now();
-    let status = Status::read(state, false, now).unwrap();
+    let status = Status::read(state, false, Publishing::CAPACITY_HORIZON, now).unwrap();
     let sources = Sources { state_dir: state, config: &config, believed: &believed, status, now };
     View::gather(sources, before)
 }
@@ -52,7 +52,8 @@ fn the_files_of_the_generation_in_force_are_what_is_served() {
     let policy = Policy::default();
     let publication = feed::example(&policy).unwrap();
     let document = tagwall::snapshot::EXAMPLE_DOCUMENT.as_bytes();
-    Archive::new(state).store(&publication, document, None, Timestamp::now()).unwrap();
+    let entry = Entry::new(&publication, Seen::of(document), Timestamp::now());
+    Archive::new(state).store(&entry, document).unwrap();
     let view = gather(state, None);
     assert!(view.faults.is_empty(), "{:?}", view.faults);
     let house = House::open("");

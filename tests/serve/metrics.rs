@@ -50,6 +50,12 @@ fn an_independent_reader_takes_them() {
         "tagwall_hostname_addresses{name=\"login.microsoftonline.com\"} 1.0",
         "tagwall_hostname_consecutive_failures{name=\"login.microsoftonline.com\"} 3.0",
         "tagwall_hostname_addresses_outside{name=\"login.microsoftonline.com\"} 1.0",
+        "tagwall_target_step_duration_seconds{target=\"local\",step=\"apply\"} 0.053",
+        "tagwall_target_step_duration_seconds{target=\"local\",step=\"read_back\"} 0.0617",
+        "tagwall_target_step_failed{target=\"local\",step=\"verify\"} 0.0",
+        // It failed the last time, and is in no generation yet.
+        "tagwall_target_step_failed{target=\"late\",step=\"verify\"} 1.0",
+        "tagwall_target_step_failed{target=\"late\",step=\"apply\"} 0.0",
         "tagwall_http_requests_total{area=\"lists\",code=\"200\"} 1",
         "tagwall_http_requests_total{area=\"page\",code=\"404\"} 1",
     ] {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tagwall::config::{Config, Mode, Name};
-use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord};
+use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord, Step};
 use tagwall::report::{
-    AgentStatus, Entry, EntryResult, FeedStatus, FoundStatus, GroupStatus, History, Status,
-    TargetStatus,
+    AgentStatus, Entry, EntryResult, FailedStep, FeedStatus, FoundStatus, GroupStatus, History,
+    Status, TargetStatus, Unreadable,
 };
 use tagwall::serve::{Lists, View};
 use tagwall::snapshot::{Cloud, Digest};
@@ -65,6 +65,8 @@ fn history(groups: &[GroupStatus]) -> History {
             message: failed
                 .then(|| "target edge, verify: nft: syntax error, unexpected }".to_owned()),
             rule_set: Digest::of(b"rules"),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: vec![publication("2025-09-08", 367)],
             summary: ChangeSummary { groups: changes, ..ChangeSummary::default() },
             behind: BTreeMap::new(),
@@ -75,7 +77,37 @@ fn history(groups: &[GroupStatus]) -> History {
         format: "tagwall-history/1".to_owned(),
         current: Some(12),
         generations: generations.collect(),
+        unreadable: vec![Unreadable {
+            generation: 4,
+            reason: "its manifest is damaged".to_owned(),
+        }],
     }
+}
+
+/// Firewalls that are getting full, and a group that is fitted.
+fn crowd(status: &mut Status) {
+    status.widened = serde_json::from_value(serde_json::json!([{
+        "group": "apim-prod-monitor", "prefixes": 850, "v4_addresses": 1_024, "v4_share": 0.0104,
+        "v6_addresses": "0", "v6_share": 0.0,
+    }]))
+    .unwrap();
+    let limit = |object: &str, count: usize, near: bool, forecast: serde_json::Value| {
+        serde_json::json!({
+            "target": "edge", "object": object, "what": "entries", "count": count, "limit": 50_000,
+            "forecast": forecast, "near": near,
+        })
+    };
+    let in_months = status.at + SignedDuration::from_hours(24 * 130);
+    status.capacity = serde_json::from_value(serde_json::json!([
+        limit(
+            "the lists that rules use together",
+            43_900,
+            true,
+            serde_json::json!({ "kind": "reached", "at": in_months, "per_week": 328.0 })
+        ),
+        limit("the device", 640, false, serde_json::json!({ "kind": "not-growing" })),
+    ]))
+    .unwrap();
 }
 
 fn status(groups: Vec<GroupStatus>) -> Status {
@@ -89,7 +121,8 @@ fn status(groups: Vec<GroupStatus>) -> Status {
     status.at = now;
     status.publications = vec![publication("2025-09-08", 367)];
     status.groups = groups;
-    let target = |text: &str, dialect: &str, applied| TargetStatus {
+    crowd(&mut status);
+    let target = |text: &str, dialect: &str, applied, took: &str| TargetStatus {
         name: name(text),
         dialect: dialect.to_owned(),
         applied,
@@ -98,8 +131,17 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         drift: None,
         foreign: None,
         behind: None,
+        microseconds: serde_json::from_str(took).unwrap(),
     };
-    status.targets = vec![target("edge", "panos", false), target("local", "nftables", true)];
+    status.targets = vec![
+        target("edge", "panos", false, "{}"),
+        target(
+            "local",
+            "nftables",
+            true,
+            r#"{"verify": 41200, "apply": 53000, "read-back": 61700}"#,
+        ),
+    ];
     let feed = |text: &str, error: Option<&str>| FeedStatus {
         name: name(text),
         kind: "download".to_owned(),
@@ -130,6 +172,7 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         closed_until: None,
         waiting: None,
         failed: None,
+        failed_step: Some(FailedStep { target: name("late"), step: Step::Verify }),
         next: None,
     });
     status.feeds = vec![feed("microsoft", None), feed("mirror", Some("connection refused"))];
@@ -230,6 +273,11 @@ fn it_says_what_is_in_force_and_loads_nothing() {
         "outside of AzureActiveDirectory",
         "refused 10.0.0.1: a private address",
         "2 messages given up",
+        "43,900 of 50,000 (87 %)",
+        "at this growth it reaches 50,000 in 4 months",
+        "group apim-prod-monitor is WIDER than what is published",
+        "Generation 4 cannot be read: its manifest is damaged.",
+        "verify 41.2 ms, apply 53.0 ms, read back 61.7 ms",
     ] {
         assert!(page.contains(words), "{words} is not on the page");
     }
@@ -261,7 +309,7 @@ fn a_browser_shows_it_in_light_and_dark_on_wide_and_narrow() {
     let profile = tempfile::tempdir().unwrap();
     let mut sizes = Vec::new();
     for (scheme, setting) in [("light", "1"), ("dark", "0")] {
-        for (width, size) in [("wide", "1280,1900"), ("narrow", "500,2600")] {
+        for (width, size) in [("wide", "1280,3200"), ("narrow", "500,4800")] {
             let shot = shots.join(format!("{scheme}-{width}.png"));
             let mut chromium = Command::new("chromium");
             chromium

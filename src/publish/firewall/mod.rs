@@ -74,6 +74,23 @@ pub enum FirewallError {
     BadCommand(Vec<String>),
 }
 
+impl FirewallError {
+    /// Whether the program did not run, or ended by itself and said no: a transaction was not made then.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoProgram(_) => true,
+            Self::Command(error) => matches!(
+                error,
+                CommandError::NotAbsolute { .. }
+                    | CommandError::NotFound { .. }
+                    | CommandError::Spawn { .. }
+                    | CommandError::Failed { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// What was read back from the kernel.
 #[derive(Debug)]
 pub(super) struct Reading {

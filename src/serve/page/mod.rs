@@ -85,7 +85,7 @@ impl Content {
             headline,
             subline,
             at: minute(now),
-            notices: notices(status, serve, now),
+            notices: notices(status, history, serve, now),
             tables: tables::all(status, history, serve, now),
             history: history.map(|history| generations(history, now)).unwrap_or_default(),
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::minute;
 use super::table::Level;
 use crate::report::text::{counted, relative};
-use crate::report::{ServeStatus, Status};
+use crate::report::{History, ServeStatus, Status};
 
 /// A sentence that wants attention.
 #[derive(Debug, Serialize)]
@@ -16,7 +16,12 @@ pub(super) struct Notice {
 }
 
 /// Everything that wants attention.
-pub(super) fn notices(status: Option<&Status>, serve: &ServeStatus, now: Timestamp) -> Vec<Notice> {
+pub(super) fn notices(
+    status: Option<&Status>,
+    history: Option<&History>,
+    serve: &ServeStatus,
+    now: Timestamp,
+) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut say = |level, text: String| notices.push(Notice { level, text });
     if let Some(status) = status {
@@ -85,6 +90,10 @@ pub(super) fn notices(status: Option<&Status>, serve: &ServeStatus, now: Timesta
                 format!("Target {}: what is there differs from what is in force.", target.name),
             );
         }
+    }
+    for unreadable in history.iter().flat_map(|history| &history.unreadable) {
+        let number = unreadable.generation;
+        say(Level::Warn, format!("Generation {number} cannot be read: {}.", unreadable.reason));
     }
     for fault in &serve.faults {
         say(Level::Bad, format!("Serving: {fault}"));

@@ -20,6 +20,8 @@ pub enum Action {
     Published,
     /// Publications were judged, or time passed: what is believed changed, and the rules stayed as they were.
     Judged,
+    /// A generation was to be published, and failed: belief and rules stayed as they were.
+    Failed,
     /// An earlier generation was brought back.
     RolledBack,
     /// A generation was replaced by one that carries the files of isolated targets that failed.
@@ -40,6 +42,7 @@ impl Action {
         match self {
             Self::Published => "published",
             Self::Judged => "judged",
+            Self::Failed => "failed",
             Self::RolledBack => "rolled back",
             Self::Corrected => "corrected",
             Self::Decided => "decided",

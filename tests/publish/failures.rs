@@ -1,0 +1,137 @@
+//! A step that fails: nothing is changed, or all is taken back, or an isolated target stays behind alone.
+
+use std::fs;
+
+use crate::common::host::{GROUPS, Host, inventory, nftables};
+use crate::{EDGE, grouped};
+
+#[test]
+fn a_command_that_fails_leaves_everything_as_it_was() {
+    let Some(host) = Host::new(&["nft"], &nftables("")) else { return };
+    host.expect(0, &["render"]);
+    let (rules, current) = (host.rules(), host.current());
+    // Verified after edge, applied after edge: the kernel has the new rules when `late` fails.
+    let late = |what: &str| {
+        nftables("").replace("tcp/443", "tcp/8443")
+            + &format!(
+                "[targets.zlate]\n{what} = [\"/bin/false\", \"{{path}}\"]\n[targets.zlate.list]\n"
+            )
+    };
+    for (what, step) in [("verify", "verify"), ("reload", "reload")] {
+        host.configure(&late(what));
+        let (_, stderr) = host.expect(7, &["render"]);
+        assert!(stderr.contains(&format!("target zlate, {step}")), "{stderr}");
+        assert!(stderr.contains("/bin/false"), "{stderr}");
+        assert_eq!(host.rules(), rules, "after {what}");
+        assert_eq!(host.current(), current, "after {what}");
+        assert!(!host.path("state/journal.json").exists());
+    }
+    let history = host.json(&["history", "--json"]);
+    assert_eq!(history["generations"][0]["result"], "failed");
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
+fn a_first_publication_that_fails_leaves_the_kernel_as_it_was() {
+    let failing = "[targets.zlate]\nreload = [\"/bin/false\"]\n[targets.zlate.list]\n";
+    let Some(host) = Host::new(&["nft", "iptables", "ipset"], &(nftables("") + failing)) else {
+        return;
+    };
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), "");
+    assert!(!host.path("state/current").exists());
+    // A table that had the name before is put back.
+    host.namespace.run(&["nft", "add", "table", "inet", "tagwall"], b"");
+    host.namespace.run(&["nft", "add", "chain", "inet", "tagwall", "theirs"], b"");
+    let before = host.rules();
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), before);
+    host.namespace.run(&["nft", "delete", "table", "inet", "tagwall"], b"");
+    // The same for a target that joins later.
+    let old = "[targets.old]\napply = \"automatic\"\n[targets.old.iptables]\n";
+    host.configure(&(GROUPS.to_owned() + old));
+    host.expect(0, &["render"]);
+    let before = host.rules();
+    host.configure(&(nftables("") + old + failing));
+    host.expect(7, &["render"]);
+    assert_eq!(host.rules(), before);
+    host.expect(0, &["status", "--verify"]);
+}
+
+#[test]
+fn what_the_firewalls_parser_refuses_is_never_visible() {
+    let Some(host) = Host::new(&["nft"], &nftables("")) else { return };
+    host.expect(0, &["render"]);
+    // The attempt is told in the audit trail, and nowhere else.
+    let state = || {
+        let mut state = inventory(&host.path("state"));
+        state.retain(|path, _| !path.starts_with(host.path("state/trail")));
+        state
+    };
+    let (rules, before) = (host.rules(), state());
+    let templates = host.path("templates/nftables");
+    fs::create_dir_all(&templates).unwrap();
+    fs::write(templates.join("own.nft"), "table inet tagwall { chain fwd { drop } }\n").unwrap();
+    host.configure(&("templates-dir = \"templates\"\n".to_owned() + &nftables("")));
+    let (_, stderr) = host.expect(7, &["render"]);
+    assert!(
+        stderr.contains("target edge, verify") && stderr.contains("nothing was changed"),
+        "{stderr}"
+    );
+    assert_eq!(host.rules(), rules);
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn an_isolated_target_that_fails_stays_behind_alone() {
+    let push = |command: &str| {
+        format!(
+            "{EDGE}[targets.push]\nisolated = true\nreload = [\"{command}\"]\n[targets.push.list]\n"
+        )
+    };
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", &push("/bin/true"))) else {
+        return;
+    };
+    host.expect(0, &["render"]);
+    let list = || fs::read_to_string(host.path("state/current/push/a.txt")).unwrap();
+    assert_eq!(list(), "192.0.2.0/26\n");
+    // The others go on, and `current` shows what is in force.
+    host.configure(&grouped("\"192.0.2.0/25\"", &push("/bin/false")));
+    let report = host.json(&["render", "--json"]);
+    assert_eq!((&report["result"], &report["generation"]), (&"published-partly".into(), &3.into()));
+    assert_eq!(list(), "192.0.2.0/26\n");
+    assert!(host.rules().contains("192.0.2.0/25"), "{}", host.rules());
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(
+        status.contains("BEHIND")
+            && status.contains("/bin/false")
+            && status.contains("cannot be taken back"),
+        "{status}"
+    );
+    let history = host.json(&["history", "--json"]);
+    assert_eq!(history["generations"][1]["result"], "failed");
+    // Alone it fails as a whole, and leaves no more than the word of it.
+    let (_, stderr) = host.expect(7, &["render"]);
+    assert!(stderr.contains("target push, reload"), "{stderr}");
+    assert_eq!(host.current().to_str(), Some("generations/000003"));
+    // Once the command works again, it catches up.
+    host.configure(&grouped("\"192.0.2.0/25\"", &push("/bin/true")));
+    host.expect(0, &["render"]);
+    assert_eq!(list(), "192.0.2.0/25\n");
+    let (status, _) = host.expect(0, &["status"]);
+    assert!(!status.contains("BEHIND"), "{status}");
+    // One that does not even pass its check is never visible.
+    let check =
+        push("/bin/true").replace("isolated = true", "isolated = true\nverify = [\"/bin/false\"]");
+    host.configure(&grouped("\"192.0.2.0/24\"", &check));
+    host.expect(0, &["render"]);
+    assert_eq!(list(), "192.0.2.0/25\n");
+    assert!(host.rules().contains("192.0.2.0/24"));
+    let (status, _) = host.expect(0, &["status", "--verify"]);
+    assert!(status.contains("BEHIND") && !status.contains("cannot be taken back"), "{status}");
+    // A target that is not isolated takes all of them with it.
+    let all = check.replace("isolated = true\n", "");
+    host.configure(&grouped("\"192.0.2.0/27\"", &all));
+    host.expect(7, &["render"]);
+    assert!(host.rules().contains("192.0.2.0/24"));
+}
