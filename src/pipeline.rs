@@ -3,13 +3,15 @@
 //! Pure: no clock, no files, no network. The same publications, configuration, templates and previous rule set give the
 //! same bytes on every host.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError, Name};
 use crate::guard::{self, Belief, Judgement, Offers};
 use crate::intent::Intent;
-use crate::render::{self, Artifact, RenderError, Templates};
+use crate::render::{self, Artifact, Load, RenderError, Rendered, Templates};
 use crate::ruleset::RuleSet;
 use crate::selection::{self, HostAddresses, Publications};
 
@@ -20,6 +22,8 @@ pub struct Plan {
     pub rule_set: RuleSet,
     /// The files of every target wanted.
     pub artifacts: Vec<Artifact>,
+    /// How much of each limit of its firewall a target uses.
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 impl Plan {
@@ -110,8 +114,9 @@ pub fn plan(
     wanted: &[Name],
 ) -> Result<Plan, PlanError> {
     let rule_set = rules(config, publications, hosts)?;
-    let artifacts = render::render(config, &rule_set, previous, templates, wanted)?;
-    Ok(Plan { rule_set, artifacts })
+    let Rendered { artifacts, loads } =
+        render::render(config, &rule_set, previous, templates, wanted)?;
+    Ok(Plan { rule_set, artifacts, loads })
 }
 
 /// The rules alone, for those who ask about them without rendering.

@@ -52,7 +52,7 @@ fn with_target(settings: &str) -> Config {
 
 fn files(config: &Config, rule_set: &RuleSet, previous: Option<&RuleSet>) -> Vec<Artifact> {
     let templates = Templates::load(config).unwrap();
-    render(config, rule_set, previous, &templates, &[]).unwrap()
+    render(config, rule_set, previous, &templates, &[]).unwrap().artifacts
 }
 
 fn text<'a>(artifacts: &'a [Artifact], file: &str) -> &'a str {

@@ -5,6 +5,7 @@ mod common;
 
 use std::path::Path;
 
+use common::tags::tag;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tagwall::config::{Config, Name};
@@ -13,7 +14,7 @@ use tagwall::guard::{self, Belief, Cause, Event, Judgement, Kind, Offer, Offers,
 use tagwall::intent::Intent;
 use tagwall::prefix::PrefixSet;
 use tagwall::selection::{self, HostAddresses};
-use tagwall::snapshot::{Cloud, Features, Publication, Snapshot, TagContent, TagName};
+use tagwall::snapshot::{Cloud, Publication, Snapshot};
 
 /// Limits that a group of documentation ranges can exceed.
 const WEB: &str = r#"
@@ -31,20 +32,7 @@ fn set(texts: &[&str]) -> PrefixSet {
 
 /// A publication of the cloud "example" of these tags.
 fn publication(tags: &[(&str, &[&str])]) -> Publication {
-    let contents = tags.iter().map(|(name, prefixes)| {
-        let space = set(prefixes);
-        TagContent {
-            name: TagName::new(name).unwrap(),
-            change_number: 1,
-            region: "".into(),
-            region_id: 0,
-            system_service: "".into(),
-            features: Features::default(),
-            v4: space.v4().to_vec(),
-            v6: space.v6().to_vec(),
-        }
-    });
-    Publication::new(Snapshot::of_tags(Cloud::Example, 1, contents).unwrap(), "test")
+    common::tags::publication(1, tags.iter().map(|(name, prefixes)| tag(name, &set(prefixes))))
 }
 
 /// A host that judges one publication after another.

@@ -4,6 +4,8 @@
 //! Short form: a few sequences; `TAGWALL_LONG=1`: hundreds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
+mod common;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +23,7 @@ use tagwall::publish::{Retention, Store};
 use tagwall::render::Templates;
 use tagwall::ruleset::RuleSet;
 use tagwall::selection::HostAddresses;
-use tagwall::snapshot::{Cloud, Features, Publication, Snapshot, TagContent, TagName};
+use tagwall::snapshot::TagContent;
 use tagwall::state::{Memory, trail};
 
 const CONFIG: &str = r#"
@@ -98,24 +100,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 4..20)
 }
 
-fn tag(name: &str, network: &str, blocks: u16, foreign: bool) -> TagContent {
+fn blocks_of(name: &str, network: &str, blocks: u16, foreign: bool) -> TagContent {
     let nets = (0..16_u8).filter(|block| blocks >> block & 1 == 1);
     let text = |block: u8| format!("{network}.{}/28", block * 16).parse().unwrap();
     let mut v4: Vec<_> = nets.map(text).collect();
     if foreign {
         v4.push("192.0.3.0/28".parse().unwrap());
     }
-    let space = PrefixSet::from_parts(v4, Vec::new());
-    TagContent {
-        name: TagName::new(name).unwrap(),
-        change_number: 1,
-        region: "".into(),
-        region_id: 0,
-        system_service: "".into(),
-        features: Features::default(),
-        v4: space.v4().to_vec(),
-        v6: Vec::new(),
-    }
+    common::tags::tag(name, &PrefixSet::from_parts(v4, Vec::new()))
 }
 
 /// A state folder with everything that is needed to work on it.
@@ -180,11 +172,10 @@ impl Host {
                 self.numbers += 1;
                 let tags = [("Web", "203.0.113", web), ("Mail", "198.51.100", mail)].into_iter();
                 let tags = tags.filter_map(|(name, network, blocks)| {
-                    Some(tag(name, network, blocks?, foreign))
+                    Some(blocks_of(name, network, blocks?, foreign))
                 });
-                let snapshot = Snapshot::of_tags(Cloud::Example, self.numbers, tags).unwrap();
                 let date = self.now.to_zoned(jiff::tz::TimeZone::UTC).date();
-                let publication = Publication::new(snapshot, "test").dated(Some(date));
+                let publication = common::tags::publication(self.numbers, tags).dated(Some(date));
                 self.offer(&operate::offers([publication], self.now), by_person);
             }
             Step::Pass { days } => {

@@ -289,6 +289,23 @@ fn an_error_of_the_disk_while_an_isolated_target_is_corrected_leaves_one_whole_g
     fail_everywhere(&scene, "correction");
 }
 
+#[test]
+fn a_correction_that_cannot_be_noted_is_in_force_all_the_same_and_noted_later() {
+    let push = "[targets.push]\nisolated = true\nreload = [\"/bin/false\"]\n[targets.push.list]\n";
+    let Some(scene) = Scene::new(push) else { return };
+    let trail = || fs::read_to_string(scene.host.path("state/trail/000000000001.jsonl")).unwrap();
+    let noted = || trail().contains("\"action\":\"corrected\"");
+    restore(&scene.host, &scene.old);
+    let pending = scene.host.path("state/.companions/trail.pending");
+    let full =
+        ["-P", pending.to_str().unwrap(), "-e", "inject=write:error=ENOSPC", "-o", "/dev/null"];
+    let output = scene.strace(&full);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(scene.side_in_force("not noted") && !noted(), "{}", trail());
+    scene.host.expect(0, &["resume"]);
+    assert!(scene.side_in_force("noted") && noted(), "{}", trail());
+}
+
 /// Lets the disk fail at each point, and looks at what is in force, at once and after the next start.
 fn fail_everywhere(scene: &Scene, name: &str) {
     let faults = [

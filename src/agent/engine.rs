@@ -146,7 +146,7 @@ impl Engine {
             let facts = Facts::of(operator, &before);
             let known = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
-            (checked, jobs::standing(operator), jobs::seen(operator), known, facts, names)
+            (checked, jobs::standing(operator, &before), jobs::seen(operator), known, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
         let (checked, standing, seen, known, facts, names) =
@@ -329,7 +329,8 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let given = self.worker.give(move |operator| {
             let done = job(operator);
-            let (standing, facts) = (jobs::standing(operator), Facts::of(operator, &config));
+            let (standing, facts) =
+                (jobs::standing(operator, &config), Facts::of(operator, &config));
             let believed = operator.belief().publications();
             let expected = Expected::of(&config, &Intent::of(&config), believed);
             Finished { done, standing, facts, expected }
@@ -380,6 +381,7 @@ impl Engine {
                 self.belief_due = offered.next;
                 self.waiting = offered.waiting.as_ref().map(tell::waiting);
                 if let Some(Published::Generation(_) | Published::Partly(_)) = offered.published {
+                    tell::scarce(&self.standing.capacity, clock::now());
                     // What was just read back need not be compared soon.
                     self.plan_check();
                 }

@@ -15,7 +15,7 @@ use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::os::two;
 use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
-use crate::report::{FailedStep, ReportError, Status};
+use crate::report::{CapacityStatus, FailedStep, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archive, Archived, Entry, StateError};
 
@@ -272,17 +272,20 @@ pub(super) fn load(path: &Path) -> Result<Loaded, NotLoaded> {
 }
 
 /// The status of the state folder, as the operator knows it.
-pub(super) fn standing(operator: &Operator) -> Result<Status, ReportError> {
+pub(super) fn standing(operator: &Operator, config: &Config) -> Result<Status, ReportError> {
     let store = operator.publisher().store();
     let number = store.current()?;
     let generation = number.map(|number| store.read(number)).transpose()?;
     let drift = BTreeMap::new();
     let memory = operator.memory();
     let status = Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
-    Ok(status.believing(operator.belief()))
+    let horizon = config.publish.capacity_horizon;
+    let capacity = CapacityStatus::read(store.dir(), horizon, clock::now())?;
+    Ok(Status { capacity, ..status.believing(operator.belief()) })
 }
 
 /// The same with the kernel and the installed files read.
-pub(super) fn verified(operator: &Operator) -> Result<Status, ReportError> {
-    Status::read(operator.publisher().store().dir(), true, clock::now())
+pub(super) fn verified(operator: &Operator, config: &Config) -> Result<Status, ReportError> {
+    let horizon = config.publish.capacity_horizon;
+    Status::read(operator.publisher().store().dir(), true, horizon, clock::now())
 }

@@ -57,16 +57,19 @@ impl Engine {
             }
             Request::Status { verify: true } => {
                 let now = self.status(self.standing());
-                self.delegate(answer, None, move |operator| match jobs::verified(operator) {
-                    Ok(base) => Answer::Status(Box::new(crate::report::Status {
-                        agent: now.agent,
-                        feeds: now.feeds,
-                        names: now.names,
-                        serve: now.serve,
-                        receivers: now.receivers,
-                        ..base
-                    })),
-                    Err(error) => failed(&error),
+                let config = Arc::clone(&self.config);
+                self.delegate(answer, None, move |operator| {
+                    match jobs::verified(operator, &config) {
+                        Ok(base) => Answer::Status(Box::new(crate::report::Status {
+                            agent: now.agent,
+                            feeds: now.feeds,
+                            names: now.names,
+                            serve: now.serve,
+                            receivers: now.receivers,
+                            ..base
+                        })),
+                        Err(error) => failed(&error),
+                    }
                 });
             }
             Request::History { limit } => {

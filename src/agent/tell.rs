@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::gather::Cause;
@@ -11,8 +12,8 @@ use crate::config::{Closed, Name};
 use crate::guard::Event;
 use crate::operate::{Offered, Until, Waiting};
 use crate::publish::{ChangeSummary, Published};
-use crate::report::Status;
 use crate::report::text::{counted, grouped};
+use crate::report::{CapacityStatus, Status};
 use crate::snapshot::Publication;
 
 /// An error with its causes, each said once.
@@ -65,6 +66,9 @@ pub(super) fn worked(worked: &Worked) {
             for (target, warning) in &offered.warnings {
                 warn!(%target, "{warning}");
             }
+            for surplus in &offered.widened {
+                warn!(group = %surplus.group, "{surplus}");
+            }
             for event in &offered.events {
                 match event {
                     Event::Held { .. } | Event::Refused { .. } => warn!("{event}"),
@@ -106,6 +110,14 @@ pub(super) fn worked(worked: &Worked) {
         }
         Err(NotWorked::Nothing(cloud)) => info!(because, %cloud, "no publication yet"),
         Err(error) => warn!(because, ?took, error = %chain(error), "failed to publish"),
+    }
+}
+
+/// Which firewalls will be full too soon.
+pub(super) fn scarce(capacity: &[CapacityStatus], now: Timestamp) {
+    for one in capacity.iter().filter(|one| one.near) {
+        let target = &one.target;
+        warn!(%target, "CAPACITY: {}", one.summary(now));
     }
 }
 

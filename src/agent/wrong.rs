@@ -42,6 +42,7 @@ pub(super) fn all(view: &View<'_>) -> Vec<Event> {
     }
     names(view, &mut events);
     expiring(view, &mut events);
+    scarce(view, &mut events);
     events
 }
 
@@ -102,6 +103,20 @@ fn publishing(view: &View<'_>, events: &mut Vec<Event>) {
             pin.generation
         );
         push(events, EventKind::Paused, "pin", &text);
+    }
+}
+
+/// Firewalls that are nearly full, or will be soon.
+fn scarce(view: &View<'_>, events: &mut Vec<Event>) {
+    let mut targets: Vec<&Name> = view.status.capacity.iter().map(|one| &one.target).collect();
+    targets.dedup();
+    for target in targets {
+        let of_target = view.status.capacity.iter().filter(|one| one.target == *target && one.near);
+        let texts: Vec<String> = of_target.map(|one| one.summary(view.now)).collect();
+        if !texts.is_empty() {
+            let subject = format!("target {target} capacity");
+            push(events, EventKind::Expiring, subject, &texts.join("; "));
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::printer::{Printer, WARNING, counted, wrapped};
-use super::{Cli, Exit, exit_of};
+use super::{Cli, Exit, capacity, exit_of};
 use crate::config::{Config, Dialect, Endpoint, Name, Problem};
 use crate::feed::DISCOVERY_ONLY;
 use crate::intent::Intent;
@@ -29,7 +30,7 @@ Examples:
   tagwall check --json | jq -r '.warnings[].message'
 
 Needs no publication. Every template is rendered with a complete sample, so an unknown variable is found
-now. Warnings name what is allowed but perhaps not meant; they do not change the exit code.
+now. Where there is a state folder, firewalls that will be full soon are named. Warnings name what is allowed but perhaps not meant; they do not change the exit code.
 Exit codes: 0 sound, 2 command line, 3 something is wrong, 6 system.";
 
 #[derive(Serialize)]
@@ -62,6 +63,8 @@ enum Kind {
     AlikeTargets,
     NoTargets,
     OnlyDiscovery,
+    Fitted,
+    Capacity,
 }
 
 /// Loads the configuration, cross-checks it, and renders every target's templates with a complete sample.
@@ -79,7 +82,12 @@ pub(super) fn run(cli: &Cli, args: &CheckArgs, printer: &Printer) -> anyhow::Res
         }
         Err(error) => return Err(error),
     };
-    let report = Report { config: path, ..Report::of(&config) };
+    let mut report = Report { config: path, ..Report::of(&config) };
+    report.warnings.extend(capacity::scarce(cli, &config).into_iter().map(|one| Warning {
+        kind: Kind::Capacity,
+        object: format!("targets.{}", one.target),
+        message: one.summary(Timestamp::now()),
+    }));
     if args.json {
         printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
         return Ok(Exit::Ok);
@@ -169,6 +177,18 @@ fn warnings(config: &Config) -> Vec<Warning> {
             object: format!("feeds.{feed}"),
             message: DISCOVERY_ONLY.to_owned(),
         });
+    }
+    for (name, group) in &config.groups {
+        if let Some(fit) = &group.fit {
+            warnings.push(Warning {
+                kind: Kind::Fitted,
+                object: format!("groups.{name}"),
+                message: format!(
+                    "is fitted into {} prefixes: it lets through addresses that nobody published as soon as it has more",
+                    fit.get_ref()
+                ),
+            });
+        }
     }
     if config.targets.is_empty() {
         warnings.push(Warning {

@@ -4,6 +4,7 @@
 
 mod args;
 mod belief;
+mod capacity;
 mod change;
 mod check;
 mod completions;

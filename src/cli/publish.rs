@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::RenderArgs;
 use super::printer::Printer;
 use super::render::publications;
-use super::{Cli, Exit, UsageError, control};
+use super::{Cli, Exit, UsageError, capacity, control};
 use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
@@ -74,6 +74,10 @@ pub(super) fn publish(
     };
     let changed = [PUBLISHED, PUBLISHED_PARTLY].contains(&operation.result.as_str());
     report(&operation, args.json, printer)?;
+    for one in capacity::scarce(cli, config) {
+        let summary = one.summary(now());
+        printer.warning(&format!("CAPACITY of target {}, {summary}", one.target));
+    }
     Ok(match () {
         // Not all that was published is in force: whoever waits for it must know, whatever else changed.
         () if !operation.holds.is_empty() => Exit::Held,

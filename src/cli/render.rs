@@ -9,7 +9,7 @@ use super::args::{RenderArgs, TargetFile};
 use super::printer::{Printer, unified};
 use super::publish;
 use super::summary::{Kind, Summary};
-use super::{Cli, Exit, UsageError};
+use super::{Cli, Exit, UsageError, capacity};
 use crate::config::{Config, Name};
 use crate::feed;
 use crate::names::Book;
@@ -60,7 +60,8 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
     let older = if previous.is_some() || same { previous } else { old_rule_set(&config, out) };
     // Equal files came from equal rules: there is nothing to read back and compare.
     let before = older.as_ref().or(same.then_some(&plan.rule_set));
-    let summary = Summary::of(&plan, &publications, before, &changes);
+    let capacity = capacity::planned(cli, &config, &plan);
+    let summary = Summary::of(&plan, &publications, before, &changes, capacity);
     if !args.dry_run {
         write(&changes)?;
     }

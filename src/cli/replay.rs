@@ -1,18 +1,24 @@
 //! `tagwall replay`: what the guard would have made of past publications.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anstyle::Style;
 use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::plot::Plot;
 use super::printer::{ADDED, Printer, REMOVED, WARNING, grouped};
 use super::{Cli, Exit, UsageError};
-use crate::config::Config;
+use crate::config::{Config, Name};
 use crate::feed;
 use crate::operate::{Outcome, Replay, Replayed};
 use crate::os::files;
 use crate::os::printable::{printable, printable_path};
+use crate::render::{Load, RenderError, Templates};
+use crate::report::{CapacityStatus, Use};
 use crate::snapshot::date_in_name;
 
 /// Options of `replay`.
@@ -46,6 +52,7 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
     }
     let mut replay = Replay::new(&config);
     let mut steps: Vec<Replayed> = Vec::with_capacity(files.len());
+    let mut capacity = Capacity::new(&config, &files)?;
     for path in files {
         let name = path.strip_prefix(&args.dir).unwrap_or(&path).display().to_string();
         let step = match feed::from_file(&path, &policy) {
@@ -54,9 +61,9 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
         };
         if args.json {
             printer.out(&(serde_json::to_string(&step)? + "\n"))?;
-        }
-        if !args.json {
+        } else {
             printer.out(&line(&step))?;
+            capacity.take(&replay, &step);
         }
         steps.push(step);
     }
@@ -66,6 +73,7 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
         if let Some(plot) = &plot {
             printer.out(&plot.text())?;
         }
+        printer.out(&capacity.text())?;
     }
     if let (Some(path), Some(plot)) = (&args.svg, &plot) {
         files::replace(path, plot.svg().as_bytes())?;
@@ -112,6 +120,46 @@ fn line(step: &Replayed) -> String {
     text
 }
 
+/// How full the firewalls were over the last publications, for a forecast.
+struct Capacity<'c> {
+    config: &'c Config,
+    templates: Templates,
+    /// Older publications tell nothing: what is rendered of each of them would be for nothing.
+    first: Option<Date>,
+    /// The oldest first.
+    known: Vec<(Timestamp, BTreeMap<Name, Vec<Load>>)>,
+}
+
+impl<'c> Capacity<'c> {
+    fn new(config: &'c Config, files: &[PathBuf]) -> Result<Self, RenderError> {
+        let last = files.iter().filter_map(|path| date_of(path)).max();
+        let first = last.and_then(|last| last.checked_sub(CapacityStatus::LOOKS_BACK).ok());
+        Ok(Self { config, templates: Templates::load(config)?, first, known: Vec::new() })
+    }
+
+    fn take(&mut self, replay: &Replay<'_>, step: &Replayed) {
+        let is_change = step.outcome != Outcome::Unchanged && step.outcome != Outcome::Refused;
+        let date = step.date.filter(|date| is_change && Some(*date) >= self.first);
+        let noon = date.and_then(|date| date.at(12, 0, 0, 0).to_zoned(TimeZone::UTC).ok());
+        self.known
+            .extend(noon.and_then(|noon| Some((noon.timestamp(), replay.loads(&self.templates)?))));
+    }
+
+    /// What is the fullest of each target, and when it will be full, seen from the last change.
+    fn text(&self) -> String {
+        let Some((now, _)) = self.known.last() else { return String::new() };
+        let uses: Vec<Use<'_>> = self
+            .known
+            .iter()
+            .rev()
+            .map(|(since, loads)| Use { since: *since, configuration: None, loads })
+            .collect();
+        let horizon = self.config.publish.capacity_horizon;
+        let all = CapacityStatus::all(&uses, horizon, *now);
+        CapacityStatus::lines(&all, true, *now)
+    }
+}
+
 /// How many of them there are of each outcome.
 fn summary(steps: &[Replayed]) -> String {
     let count = |outcome| steps.iter().filter(|step| step.outcome == outcome).count();
@@ -138,7 +186,10 @@ fn publications(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
             }
         }
     }
-    let date = |path: &Path| path.file_name().and_then(|name| date_in_name(name.to_str()?));
-    found.sort_by_cached_key(|path| (date(path), path.clone()));
+    found.sort_by_cached_key(|path| (date_of(path), path.clone()));
     Ok(found)
+}
+
+fn date_of(path: &Path) -> Option<Date> {
+    date_in_name(path.file_name()?.to_str()?)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::printer::Printer;
 use super::{Cli, Exit, control};
+use crate::config::{Config, Period, Publishing};
 use crate::control::{Answer, Client, Request};
 use crate::prefix::parse::parse_net_or_address;
 use crate::report::{History, PrefixHistory, Status};
@@ -46,10 +47,16 @@ pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow:
             Answer::Status(status) => *status,
             other => return Err(control::unexpected(&other)),
         },
-        None => Status::read(&cli.state_dir, args.verify, Timestamp::now())?,
+        None => Status::read(&cli.state_dir, args.verify, capacity_horizon(cli), Timestamp::now())?,
     };
     print(args.json, &status, Status::text, printer)?;
     Ok(if status.differs() { Exit::Differs } else { Exit::Ok })
+}
+
+/// That of the configuration, where there is one that can be read: a status is needed most when it cannot.
+fn capacity_horizon(cli: &Cli) -> Period {
+    Config::load(&cli.config)
+        .map_or(Publishing::CAPACITY_HORIZON, |config| config.publish.capacity_horizon)
 }
 
 pub(super) fn history(cli: &Cli, args: &HistoryArgs, printer: &Printer) -> anyhow::Result<Exit> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::change::Amounts;
@@ -11,7 +12,8 @@ use super::printer::{ADDED, HEADLINE, REMOVED, WARNING, grouped, wrapped};
 use super::render::Change;
 use crate::config::Name;
 use crate::pipeline::Plan;
-use crate::ruleset::{Difference, GroupChange, RuleSet, Whole};
+use crate::report::CapacityStatus;
+use crate::ruleset::{Difference, GroupChange, RuleSet, Surplus, Whole};
 use crate::selection::Publications;
 use crate::snapshot::Cloud;
 
@@ -36,6 +38,12 @@ pub(super) struct Summary {
     rules: RulesSummary,
     artifacts: Vec<ArtifactSummary>,
     gaps: Vec<String>,
+    /// What groups let through beside what is published, where they are fitted into fewer prefixes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    widened: Vec<Surplus>,
+    /// How much of each limit of the firewalls is used, and for how long it will do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    capacity: Vec<CapacityStatus>,
     /// What is rendered as asked, but may not do what was meant.
     warnings: Vec<String>,
 }
@@ -95,6 +103,7 @@ impl Summary {
         publications: &Publications,
         before: Option<&RuleSet>,
         changes: &[Change<'_>],
+        capacity: Vec<CapacityStatus>,
     ) -> Self {
         // Compared with itself where every file is equal: then there is nothing to look for.
         let other = before.filter(|before| !std::ptr::eq(*before, &raw const plan.rule_set));
@@ -163,6 +172,8 @@ impl Summary {
                 })
                 .collect(),
             gaps: plan.rule_set.gaps(),
+            widened: plan.rule_set.widened(),
+            capacity,
             warnings: plan
                 .artifacts
                 .iter()
@@ -217,11 +228,17 @@ impl Summary {
             rules.security_rules,
             &self.rule_set[..12]
         ));
+        for surplus in &self.widened {
+            let line = wrapped(&format!("WIDER: {surplus}"), 100, "  ");
+            let rest = line.strip_prefix("WIDER").unwrap_or_default();
+            text.push_str(&format!("{REMOVED}WIDER{REMOVED:#}{rest}\n"));
+        }
         for gap in self.gaps.iter().chain(&self.warnings) {
             let gap = wrapped(&format!("note: {gap}"), 100, "  ");
             let rest = gap.strip_prefix("note").unwrap_or_default();
             text.push_str(&format!("{WARNING}note{WARNING:#}{rest}\n"));
         }
+        text.push_str(&CapacityStatus::lines(&self.capacity, false, Timestamp::now()));
         text.push_str(&format!(
             "{HEADLINE}files{HEADLINE:#}{}\n",
             if dry_run { " (nothing is written)" } else { "" }

@@ -1,6 +1,7 @@
 //! Address groups and allow rules of the configuration.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -41,6 +42,9 @@ pub struct Group {
     /// Take a tag that exists but has no prefix, and a group that ends up empty. Default: false, an error.
     #[serde(default)]
     pub allow_empty: bool,
+    /// Write at most so many prefixes, IPv4 and IPv6 together, for a firewall that takes no more: the addresses between them that
+    /// are let through beside those published are the fewest possible, and are shown. Default: none, exactly what is published.
+    pub fit: Option<Spanned<NonZeroUsize>>,
 }
 
 /// What selects tags by name: an exact name, or a pattern in which `*` stands for any characters.

@@ -51,7 +51,7 @@ pub enum EventKind {
     Failed,
     /// The newest publication is too old.
     Stale,
-    /// A credential or certificate is about to end.
+    /// A credential or certificate is about to end, or what a firewall takes.
     Expiring,
     /// Nothing is published: paused, or a generation is pinned.
     Paused,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Period;
+
 /// `[publish]`: how generations are kept.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -14,6 +16,8 @@ pub struct Publishing {
     pub small_generations: usize,
     /// What is done when somebody else changed what is in force, for targets that do not say: `restore` (default) or `hold`.
     pub on_drift: OnDrift,
+    /// How long before a firewall is full, at the growth so far, one is warned. Default: 180d.
+    pub capacity_horizon: Period,
 }
 
 impl Publishing {
@@ -23,6 +27,8 @@ impl Publishing {
     pub const DAYS: u32 = 90;
     /// Default of [`Publishing::small_generations`].
     pub const SMALL_GENERATIONS: usize = 5;
+    /// Default of [`Publishing::capacity_horizon`].
+    pub const CAPACITY_HORIZON: Period = Period::days(180);
 }
 
 impl Default for Publishing {
@@ -32,6 +38,7 @@ impl Default for Publishing {
             days: Self::DAYS,
             small_generations: Self::SMALL_GENERATIONS,
             on_drift: OnDrift::default(),
+            capacity_horizon: Self::CAPACITY_HORIZON,
         }
     }
 }

@@ -184,12 +184,13 @@ impl Operation {
         };
         let warned =
             offered.warnings.iter().map(|(target, warning)| format!("target {target}: {warning}"));
+        let widened = offered.widened.iter().map(ToString::to_string);
         let restored = offered.restored.iter().map(ToString::to_string);
         Self {
             result: result.to_owned(),
             generation,
             pinned: false,
-            warnings: warned.chain(restored).collect(),
+            warnings: warned.chain(widened).chain(restored).collect(),
             holds: offered.holds.iter().map(HoldStatus::from).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! What is held: a difference between publication and belief that is not plausible, with its causes and what may become of it.
+//! What is held: a difference between publication and belief that is not plausible, and what may become of it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,11 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Name;
-use crate::os::printable::grouped;
 use crate::prefix::PrefixSet;
 use crate::snapshot::digest::Hasher;
-use crate::snapshot::{Cloud, Digest, TagName};
+use crate::snapshot::{Cloud, Digest};
 
-use super::words::percent;
+use super::cause::Cause;
 
 /// Which way a group would change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,260 +94,6 @@ impl fmt::Display for HoldId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
-}
-
-/// Why a difference is not plausible.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "cause", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Cause {
-    /// A tag is not published any more.
-    Vanished {
-        /// The tag.
-        tag: TagName,
-        /// The tag that carries most of its space now.
-        renamed: Option<TagName>,
-    },
-    /// A tag or group would have no address left.
-    Emptied {
-        /// The tag; none when the whole group is meant.
-        tag: Option<TagName>,
-    },
-    /// More of a group is withdrawn than in an ordinary week.
-    Removed {
-        /// The share of the group.
-        share: f64,
-        /// The limit that it exceeds.
-        limit: f64,
-    },
-    /// More of a group is withdrawn within four weeks than is plausible, each week by itself being ordinary.
-    RemovedInFourWeeks {
-        /// The share of the group.
-        share: f64,
-        /// The limit that it exceeds.
-        limit: f64,
-    },
-    /// More comes to a group than is plausible.
-    Added {
-        /// The share of the group as it is.
-        share: f64,
-        /// The limit that it exceeds.
-        limit: f64,
-    },
-    /// More comes within four weeks than is plausible.
-    AddedInFourWeeks {
-        /// The share of the group as it is.
-        share: f64,
-        /// The limit that it exceeds.
-        limit: f64,
-    },
-    /// A group of one region gets much space that no tag ever had.
-    AddedNew {
-        /// How many addresses.
-        addresses: u64,
-        /// The limit that it exceeds.
-        limit: u64,
-    },
-    /// Space outside every neighbourhood in which Azure was ever published.
-    OutsideNeighbourhoods,
-    /// Space of a regional tag that is not in AzureCloud's tag of the region, although all of it was before.
-    OutsideRegion {
-        /// The tag.
-        tag: TagName,
-        /// The tag in which it should be.
-        within: TagName,
-    },
-    /// Space of a regional tag that is not in its service's tag for all regions, although all of it was before.
-    OutsideService {
-        /// The tag.
-        tag: TagName,
-        /// The tag in which it should be.
-        within: TagName,
-    },
-    /// Space of a tag that is not in AzureCloud, although all of the tag was before.
-    OutsideAzureCloud {
-        /// The tag.
-        tag: TagName,
-    },
-    /// Much space that is neither in AzureCloud nor in any other tag.
-    OutsideAzure {
-        /// The share of the group as it is.
-        share: f64,
-        /// The limit that it exceeds.
-        limit: f64,
-    },
-    /// Space that belongs to another service.
-    OtherService {
-        /// A tag of that service.
-        tag: TagName,
-    },
-    /// Space that belongs to another cloud.
-    OtherCloud {
-        /// That cloud.
-        cloud: Cloud,
-    },
-    /// The publication as a whole does not go on from what is believed.
-    OtherDocument {
-        /// The share of all believed IPv4 addresses that it still has.
-        kept: f64,
-    },
-    /// Space that no tag had before, in a group that would lose nearly all that it has.
-    Exchanged,
-    /// A tag is smaller than it ever was, and nothing is believed yet to compare it with.
-    TooSmall {
-        /// The tag.
-        tag: TagName,
-        /// Its IPv4 addresses.
-        addresses: u64,
-        /// What is expected at least.
-        floor: u64,
-    },
-    /// A tag is larger than is plausible, and nothing is believed yet to compare it with.
-    TooLarge {
-        /// The tag.
-        tag: TagName,
-        /// Its IPv4 addresses.
-        addresses: u64,
-        /// What is expected at most.
-        ceiling: u64,
-    },
-    /// The configuration holds everything.
-    Everything,
-}
-
-impl Cause {
-    /// With shares that are the same after they were written and read.
-    pub(super) fn rounded(mut self) -> Self {
-        match &mut self {
-            Self::Removed { share, limit }
-            | Self::RemovedInFourWeeks { share, limit }
-            | Self::Added { share, limit }
-            | Self::AddedInFourWeeks { share, limit }
-            | Self::OutsideAzure { share, limit } => {
-                (*share, *limit) = (rounded(*share), rounded(*limit));
-            }
-            Self::OtherDocument { kept } => *kept = rounded(*kept),
-            _ => {}
-        }
-        self
-    }
-
-    /// Whether a hold for this cause is never released without an approval: what it stands for is either an attack or an outage.
-    pub fn is_critical(&self) -> bool {
-        match self {
-            Self::Removed { share, .. } | Self::RemovedInFourWeeks { share, .. } => *share > 0.5,
-            // More than half is out of the ordinary whatever the limit is; what is less may be released in time.
-            Self::Added { share, .. } | Self::AddedInFourWeeks { share, .. } => *share > 1.0,
-            Self::AddedNew { .. } => false,
-            Self::Vanished { .. }
-            | Self::Emptied { .. }
-            | Self::OutsideNeighbourhoods
-            | Self::OutsideRegion { .. }
-            | Self::OutsideService { .. }
-            | Self::OutsideAzureCloud { .. }
-            | Self::OutsideAzure { .. }
-            | Self::OtherService { .. }
-            | Self::OtherCloud { .. }
-            | Self::OtherDocument { .. }
-            | Self::Exchanged
-            | Self::TooSmall { .. }
-            | Self::TooLarge { .. }
-            | Self::Everything => true,
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vanished { tag, renamed: Some(other) } => write!(
-                formatter,
-                "tag {tag} is published no more; {other} has most of its space now: renamed?"
-            ),
-            Self::Vanished { tag, renamed: None } => {
-                write!(formatter, "tag {tag} is published no more")
-            }
-            Self::Emptied { tag: Some(tag) } => write!(formatter, "tag {tag} would be empty"),
-            Self::Emptied { tag: None } => formatter.write_str("the group would be empty"),
-            Self::Removed { share, limit } => write!(
-                formatter,
-                "{} of the group would go, at most {} is ordinary",
-                percent(*share),
-                percent(*limit)
-            ),
-            Self::RemovedInFourWeeks { share, limit } => write!(
-                formatter,
-                "{} of the group would have gone within four weeks, at most {} is plausible",
-                percent(*share),
-                percent(*limit)
-            ),
-            Self::Added { share, limit } => write!(
-                formatter,
-                "the group would grow by {}, at most {} is plausible",
-                percent(*share),
-                percent(*limit)
-            ),
-            Self::AddedInFourWeeks { share, limit } => write!(
-                formatter,
-                "the group would have grown by {} within four weeks, at most {} is plausible",
-                percent(*share),
-                percent(*limit)
-            ),
-            Self::AddedNew { addresses, limit } => write!(
-                formatter,
-                "{} addresses that no tag ever had would come to one region, at most {} is ordinary",
-                grouped(*addresses),
-                grouped(*limit)
-            ),
-            Self::OutsideNeighbourhoods => {
-                formatter.write_str("outside every neighbourhood in which Azure was ever published")
-            }
-            Self::OutsideRegion { tag, within } => write!(
-                formatter,
-                "not in {within}, the region's own tag, where all of {tag} was before"
-            ),
-            Self::OutsideService { tag, within } => {
-                write!(formatter, "not in {within}, where all of {tag} was before")
-            }
-            Self::OutsideAzureCloud { tag } => {
-                write!(formatter, "not in AzureCloud, where all of {tag} was before")
-            }
-            Self::OutsideAzure { share, limit } => write!(
-                formatter,
-                "{} of the group would come from space that neither AzureCloud nor another tag has, at most {} is plausible",
-                percent(*share),
-                percent(*limit)
-            ),
-            Self::OtherService { tag } => write!(formatter, "belongs to {tag}"),
-            Self::OtherCloud { cloud } => write!(formatter, "belongs to cloud {cloud}"),
-            Self::OtherDocument { kept } => write!(
-                formatter,
-                "the publication has only {} of what is believed: another cloud's, or cut short",
-                percent(*kept)
-            ),
-            Self::Exchanged => formatter
-                .write_str("no tag had it before, and the group would lose nearly all that it has"),
-            Self::TooSmall { tag, addresses, floor } => write!(
-                formatter,
-                "first seen with {} IPv4 addresses, {tag} is expected to have {} at least",
-                grouped(*addresses),
-                grouped(*floor)
-            ),
-            Self::TooLarge { tag, addresses, ceiling } => write!(
-                formatter,
-                "first seen with {} IPv4 addresses, {tag} is expected to have {} at most",
-                grouped(*addresses),
-                grouped(*ceiling)
-            ),
-            Self::Everything => formatter.write_str("the configuration holds everything"),
-        }
-    }
-}
-
-/// A share with so few digits that it is the same after it was written and read: two hosts, or one before and after a restart, must
-/// not differ in the last bit of what they hold.
-pub(super) fn rounded(share: f64) -> f64 {
-    const DIGITS: f64 = 1e6;
-    (share * DIGITS).round() / DIGITS
 }
 
 /// A group that a hold concerns.
@@ -493,21 +238,6 @@ mod tests {
         assert_eq!(one.as_str().parse(), Ok(one));
         for bad in ["", "12", "ABCDEF12", "0123456g", "012345678"] {
             assert!(bad.parse::<HoldId>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn causes_survive_their_json() {
-        let tag = TagName::new("Storage.WestEurope").unwrap();
-        for cause in [
-            Cause::Vanished { tag: tag.clone(), renamed: None },
-            Cause::Removed { share: 0.5, limit: 0.1 },
-            Cause::OtherCloud { cloud: Cloud::China },
-            Cause::OtherDocument { kept: 0.25 },
-            Cause::OutsideNeighbourhoods,
-        ] {
-            let text = serde_json::to_string(&cause).unwrap();
-            assert_eq!(serde_json::from_str::<Cause>(&text).unwrap(), cause, "{text}");
         }
     }
 }

@@ -3,9 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Offer;
+use super::cause::{Cause, rounded};
 use super::event::Event;
 use super::ground::{share, v4, v6};
-use super::hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen, rounded};
+use super::hold::{Decision, HeldGroup, Hold, HoldId, Kind, Seen};
 use super::plausible::Suspicion;
 use super::scope::Scope;
 use crate::prefix::PrefixSet;

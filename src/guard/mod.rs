@@ -5,6 +5,7 @@
 //! belief; nothing outside the bounds is ever believed, whatever is approved. Does not fetch, publish or notify.
 
 mod belief;
+mod cause;
 mod change;
 mod compose;
 mod decide;
@@ -25,11 +26,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use belief::{Belief, Grace, Standing};
+pub use cause::{Amount, Cause};
 pub use change::BeliefChange;
 pub use decide::{DecideError, Order};
 pub use document::BeliefError;
 pub use event::Event;
-pub use hold::{Cause, Decision, HeldGroup, Hold, HoldId, Kind, Seen, Verdict, addresses};
+pub use hold::{Decision, HeldGroup, Hold, HoldId, Kind, Seen, Verdict, addresses};
 
 use crate::config::{Config, Name};
 use crate::intent::Intent;

@@ -3,12 +3,13 @@
 //! Removals and additions are judged apart, each family by itself, in addresses after aggregation. What is suspicious by its
 //! place (outside the neighbourhoods, another service's) is held alone; what is suspicious by its amount is held whole.
 
+use super::cause::{Amount, Cause};
 use super::floors;
 use super::ground::{Custom, Ground, LARGE, TagState, share, v4, v6};
-use super::hold::{Cause, Kind};
+use super::hold::Kind;
 use super::scope::Scope;
 use crate::config::Families;
-use crate::prefix::PrefixSet;
+use crate::prefix::{Family, PrefixSet};
 use crate::snapshot::TagName;
 
 /// A gap of so many weeks between two publications is covered by the figures for additions as they are.
@@ -55,15 +56,23 @@ pub(super) struct Change {
 /// One family of sets.
 #[derive(Debug, Clone, Copy)]
 struct Measure {
+    family: Family,
     index: usize,
     of: fn(&PrefixSet) -> PrefixSet,
     count: fn(&PrefixSet) -> u128,
 }
 
 const FAMILIES: [Measure; 2] = [
-    Measure { index: 0, of: PrefixSet::only_v4, count: v4 },
-    Measure { index: 1, of: PrefixSet::only_v6, count: v6 },
+    Measure { family: Family::V4, index: 0, of: PrefixSet::only_v4, count: v4 },
+    Measure { family: Family::V6, index: 1, of: PrefixSet::only_v6, count: v6 },
 ];
+
+impl Measure {
+    /// A share of the group's addresses of this family, or of a tag's.
+    fn amount(self, tag: Option<&TagName>, share: f64, limit: f64) -> Amount {
+        Amount { tag: tag.cloned(), family: Some(self.family), share, limit }
+    }
+}
 
 /// The suspicions about one group: at most one a kind that only a person may decide about, and one that time may.
 pub(super) fn suspicions(
@@ -175,14 +184,18 @@ fn removals(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fou
         }
         let part = share(count, all);
         if count >= floor && part > weekly {
-            found.add(Kind::Removal, &lost, Cause::Removed { share: part, limit: weekly });
+            found.add(Kind::Removal, &lost, Cause::Removed(family.amount(None, part, weekly)));
             continue;
         }
         let leaving = count + (family.count)(&change.leaving);
         let part = share(leaving, all);
         let limit = limits.removal_share_most.max(weekly);
         if leaving >= floor && part > limit {
-            found.add(Kind::Removal, &lost, Cause::RemovedInFourWeeks { share: part, limit });
+            found.add(
+                Kind::Removal,
+                &lost,
+                Cause::RemovedInFourWeeks(family.amount(None, part, limit)),
+            );
             continue;
         }
         // A tag among several may lose much of itself without the group losing much.
@@ -192,7 +205,8 @@ fn removals(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fou
             let (count, all) = ((family.count)(&lost), (family.count)(&state.before));
             let part = share(count, all);
             if count >= floor && part > weekly {
-                found.add(Kind::Removal, &lost, Cause::Removed { share: part, limit: weekly });
+                let amount = family.amount(Some(tag), part, weekly);
+                found.add(Kind::Removal, &lost, Cause::Removed(amount));
             }
         }
     }
@@ -239,7 +253,11 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
         // Of a group without an address before, all is new.
         let part = share(v4(&outside), v4(&change.before).max(1));
         if v4(&outside) >= OUTSIDE_ADDRESSES && part > limit {
-            found.add(Kind::Addition, &outside, Cause::OutsideAzure { share: part, limit });
+            found.add(
+                Kind::Addition,
+                &outside,
+                Cause::OutsideAzure(FAMILIES[0].amount(None, part, limit)),
+            );
         }
     }
     let limit = limits.addition_share * longer(ADDITION_GAP_WEEKS);
@@ -257,21 +275,26 @@ fn additions(scope: &Scope, change: &Change, ground: &Ground<'_>, found: &mut Fo
         }
         let part = share(count, all);
         if count >= floor(all) && part > limit {
-            found.add(Kind::Addition, &added, Cause::Added { share: part, limit });
+            found.add(Kind::Addition, &added, Cause::Added(family.amount(None, part, limit)));
             continue;
         }
         let came = count + change.came[family.index];
         let base = all.saturating_sub(change.came[family.index]).max(1);
         let (part, most) = (share(came, base), limits.addition_share_four_weeks.max(limit));
         if came >= floor(base) && part > most {
-            found.add(Kind::Addition, &added, Cause::AddedInFourWeeks { share: part, limit: most });
+            found.add(
+                Kind::Addition,
+                &added,
+                Cause::AddedInFourWeeks(family.amount(None, part, most)),
+            );
             continue;
         }
-        for (_, state, added) in parts(scope, ground, &added).filter(|_| scope.tags.len() > 1) {
+        for (tag, state, added) in parts(scope, ground, &added).filter(|_| scope.tags.len() > 1) {
             let (count, all) = ((family.count)(&added), (family.count)(&state.before));
             let part = share(count, all);
             if all > 0 && count >= floor(all) && part > limit {
-                found.add(Kind::Addition, &added, Cause::Added { share: part, limit });
+                let amount = family.amount(Some(tag), part, limit);
+                found.add(Kind::Addition, &added, Cause::Added(amount));
             }
         }
     }

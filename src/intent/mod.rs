@@ -8,6 +8,7 @@
 pub mod apim;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -55,6 +56,8 @@ pub struct GroupSpec {
     pub families: Families,
     /// Whether a tag or the whole group may be empty.
     pub allow_empty: bool,
+    /// How many prefixes may be written at most, with its place in the configuration; none: as many as it has.
+    pub fit: Option<(NonZeroUsize, Range<usize>)>,
     /// The profile it comes from; none when the user wrote it.
     pub profile: Option<Name>,
 }
@@ -238,6 +241,7 @@ impl Intent {
                     .collect(),
                 families: group.families,
                 allow_empty: group.allow_empty,
+                fit: group.fit.as_ref().map(|fit| (*fit.get_ref(), fit.span())),
                 profile: None,
             });
         }

@@ -28,7 +28,7 @@ impl Operator {
             let wanted = std::slice::from_ref(name);
             let files = render::render(config, &plan.rule_set, Some(&before), templates, wanted)?;
             plan.artifacts.retain(|artifact| artifact.target != *name);
-            plan.artifacts.extend(files);
+            plan.artifacts.extend(files.artifacts);
             from.insert(name.clone(), generation);
         }
         Ok(from)

@@ -39,6 +39,7 @@ impl Operator {
         }
         request.publications = manifest.publications;
         request.small = true;
+        request.loads = plan.loads;
         request.companions = vec![answers(&names)?];
         let wish = Wish::OfAgent { closed: None, urgent: Urgent::Nothing };
         let mut entry = None;
@@ -67,7 +68,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         offered.published = Some(published);
         Ok(Some(offered))
     }

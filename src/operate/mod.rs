@@ -154,7 +154,7 @@ impl Operator {
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
         };
-        operator.note_correction(Timestamp::now())?;
+        operator.note_correction(Timestamp::now());
         Ok(operator)
     }
 
@@ -230,7 +230,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         Ok(generation)
     }
 

@@ -10,7 +10,7 @@ use crate::guard::{Belief, Event, Hold, Offer, Offers};
 use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
-use crate::ruleset::{Difference, RuleSet};
+use crate::ruleset::{Difference, RuleSet, Surplus};
 use crate::snapshot::{Cloud, Digest, Publication};
 use crate::state::Memory;
 use crate::state::trail::Action;
@@ -72,6 +72,8 @@ pub struct Offered {
     pub summary: ChangeSummary,
     /// What was said about artifacts while rendering.
     pub warnings: Vec<(Name, String)>,
+    /// Groups that let through more than is published, because they are fitted.
+    pub widened: Vec<Surplus>,
     /// What was not as it had been published, and what was done about it.
     pub restored: Vec<Restored>,
     /// What the judgement did.
@@ -132,6 +134,7 @@ impl Operator {
         let mut request =
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
         request.note_deltas(delta_from);
+        request.loads = plan.loads;
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -148,7 +151,9 @@ impl Operator {
             request.companions.push(answers(&names)?);
         }
         let holds = judgement.belief.holds().to_vec();
-        let mut offered = Offered { warnings, holds, next: judgement.next, ..Offered::default() };
+        let widened = request.rule_set.widened();
+        let next = judgement.next;
+        let mut offered = Offered { warnings, widened, holds, next, ..Offered::default() };
         let before = self.rules_in_force()?;
         let in_force = self.publisher.is_in_force(&request)?;
         if !in_force {
@@ -192,7 +197,7 @@ impl Operator {
         if let Some(entry) = &entry {
             self.committed(entry);
         }
-        self.note_correction(now)?;
+        self.note_correction(now);
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
             offered.restored = self.restore(false)?;

@@ -8,7 +8,7 @@ use crate::publish::{Companion, PublishError};
 use crate::ruleset::RuleSet;
 use crate::snapshot::Digest;
 use crate::state::trail::{Action, Draft, Prepared};
-use crate::state::{Memory, StateError, Trail};
+use crate::state::{Memory, Trail};
 
 /// What the audit trail says of an operation.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +85,15 @@ impl Operator {
     }
 
     /// Notes when another generation is in force than the trail says: one that carries on the files of isolated targets that
-    /// failed, and took the place of the one that was meant.
-    pub(super) fn note_correction(&mut self, now: Timestamp) -> Result<(), OperateError> {
+    /// failed, and took the place of the one that was meant. What is in force is so whether or not this can be written: it is
+    /// tried again with the next operation.
+    pub(super) fn note_correction(&mut self, now: Timestamp) {
+        if let Err(error) = self.try_to_note_correction(now) {
+            complain(&error);
+        }
+    }
+
+    fn try_to_note_correction(&mut self, now: Timestamp) -> Result<(), OperateError> {
         let current = self.publisher.store().current()?;
         if self.trail.generation().is_none_or(|noted| Some(noted) == current) {
             return Ok(());
@@ -127,6 +134,6 @@ impl Operator {
     }
 }
 
-fn complain(error: &StateError) {
+fn complain(error: &dyn std::error::Error) {
     tracing::error!(%error, "the audit trail could not be appended to: it is tried again with the next entry");
 }

@@ -12,6 +12,8 @@ use serde::Serialize;
 use crate::config::{Config, Name};
 use crate::guard::{self, Belief, Event, Hold, Judgement, Kind, Offer, Offers};
 use crate::intent::Intent;
+use crate::pipeline;
+use crate::render::{Load, Templates};
 use crate::selection::{self, HostAddresses, Selection};
 use crate::snapshot::{Cloud, Digest, Publication};
 
@@ -124,6 +126,15 @@ impl<'c> Replay<'c> {
     /// What is believed so far.
     pub fn belief(&self) -> &Belief {
         &self.belief
+    }
+
+    /// How full the firewalls of the configuration would be with what is believed; none while nothing is, or where it does not
+    /// fit.
+    pub fn loads(&self, templates: &Templates) -> Option<BTreeMap<Name, Vec<Load>>> {
+        let (believed, hosts) = (self.belief.publications(), HostAddresses::new());
+        pipeline::plan(self.config, believed, &hosts, templates, None, &[])
+            .ok()
+            .map(|plan| plan.loads)
     }
 
     /// A file that is no publication.

@@ -14,12 +14,15 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub mod fit;
+mod family;
+mod fit;
 pub mod parse;
 mod ranges;
 pub mod special;
 pub mod text;
 
+pub use family::Family;
+pub use fit::{DoesNotFit, Fitted, fit};
 pub use parse::PrefixError;
 
 /// An exact set of IPv4 and IPv6 addresses.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Request, Step, Took};
 use crate::config::{Conntrack, Name, OnDrift};
-use crate::render::Kernel;
-use crate::ruleset::{Difference, RuleSet};
+use crate::render::{Kernel, Load};
+use crate::ruleset::{Difference, RuleSet, Surplus};
 use crate::snapshot::{Cloud, Digest};
 
 /// Name and version of the manifest's format.
@@ -49,6 +49,12 @@ pub struct Manifest {
     /// Whether only addresses of hostnames differ from the generation before.
     #[serde(default)]
     pub small: bool,
+    /// Groups that let through more than is published, because they are fitted into few prefixes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<Surplus>,
+    /// By target, how much of each limit of its firewall is used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 impl TargetRecord {
@@ -85,6 +91,8 @@ impl Manifest {
             targets: request.targets.clone(),
             summary: ChangeSummary::default(),
             small: request.small,
+            widened: request.rule_set.widened(),
+            loads: request.loads.clone(),
         }
     }
 

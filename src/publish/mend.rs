@@ -1,7 +1,8 @@
 //! What an interrupted publication left, mended when the folder is opened next.
 //!
-//! Staged but neither loaded nor switched to is discarded; loaded or switched to but not recorded is applied; taken back half-way is taken back to the
-//! end. A generation that cannot be applied any more is taken back, and that is told: opening does not fail for it.
+//! Staged, but neither being loaded nor switched to, is discarded; being loaded (and passing the check) or switched to, but not
+//! recorded, is applied; taken back half-way is taken back to the end. A generation that cannot be applied any more is taken
+//! back, and that is told: opening does not fail for it.
 
 use jiff::Timestamp;
 

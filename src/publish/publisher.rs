@@ -253,14 +253,13 @@ impl Publisher {
         journal: Journal,
         now: Timestamp,
     ) -> PublishError {
-        let refused = failure.source.downcast_ref().is_some_and(FirewallError::is_refusal);
-        match verify::first(&self.store, transition) {
-            Err(failure) if refused => {
-                self.abandon(transition.manifest.generation);
-                failure.with_aftermath("nothing was changed".to_owned())
-            }
-            _ => self.take_back(failure.into(), transition, journal, now),
+        if failure.source.downcast_ref().is_some_and(FirewallError::is_refusal)
+            && let Err(refused) = verify::first(&self.store, transition)
+        {
+            self.abandon(transition.manifest.generation);
+            return refused.with_aftermath("nothing was changed".to_owned());
         }
+        self.take_back(failure.into(), transition, journal, now)
     }
 
     /// From the switch to the record. The journal is written.

@@ -10,7 +10,7 @@ use super::store::MAX_BYTES;
 use super::{PublishError, Store};
 use crate::config::{Config, Name};
 use crate::os::files;
-use crate::render::{self, Artifact, RenderError};
+use crate::render::{self, Artifact, Load, RenderError};
 use crate::ruleset::RuleSet;
 use crate::selection::Publications;
 use crate::snapshot::Digest;
@@ -35,6 +35,8 @@ pub struct Request {
     /// Whether only addresses of hostnames differ from what is in force: such generations are kept briefly, and a rollback
     /// looks past them.
     pub small: bool,
+    /// By target, how much of each limit of its firewall is used.
+    pub loads: BTreeMap<Name, Vec<Load>>,
     /// Files of the state folder that change together with the generation, or alone when the rules are the same.
     pub companions: Vec<Companion>,
     /// The rules of targets that keep the files of an earlier generation, where those are not this request's.
@@ -106,6 +108,7 @@ impl Request {
             reason,
             now,
             small: false,
+            loads: BTreeMap::new(),
             companions: Vec::new(),
             carried: BTreeMap::new(),
         })
@@ -127,6 +130,7 @@ impl Request {
             reason: manifest.reason,
             now,
             small: manifest.small,
+            loads: manifest.loads,
             companions: Vec::new(),
             carried: BTreeMap::new(),
         };
@@ -154,12 +158,15 @@ impl Request {
     ) -> Result<(), PublishError> {
         self.targets.remove(name);
         self.carried.remove(name);
+        self.loads.remove(name);
         self.artifacts.retain(|artifact| artifact.target != *name);
         let Some(from) = from else { return Ok(()) };
-        match store.read(from)?.manifest.targets.remove(name) {
+        let mut manifest = store.read(from)?.manifest;
+        match manifest.targets.remove(name) {
             Some(record) => {
                 self.take_target(store, from, name.clone(), record)?;
                 self.carried.insert(name.clone(), store.rules_of(from, name)?);
+                self.loads.extend(manifest.loads.remove_entry(name));
                 Ok(())
             }
             None => Ok(()),

@@ -113,6 +113,8 @@ mod tests {
             targets: BTreeMap::new(),
             summary: ChangeSummary::default(),
             small,
+            widened: Vec::new(),
+            loads: BTreeMap::new(),
         };
         let outcome = Outcome {
             format: String::new(),

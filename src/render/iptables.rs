@@ -193,24 +193,20 @@ fn sets(job: &Job<'_>, settings: &Iptables, groups: &[GroupContext]) -> Result<F
     for group in groups {
         let open = !group.hosts.is_empty() || !group.wildcards.is_empty();
         for family in Family::ALL {
-            let (word, prefixes, count) = match family {
-                Family::V4 => ("inet", &group.v4, group.v4_count),
-                Family::V6 => ("inet6", &group.v6, group.v6_count),
+            let (word, what, prefixes, count) = match family {
+                Family::V4 => ("inet", "IPv4 prefixes", &group.v4, group.v4_count),
+                Family::V6 => ("inet6", "IPv6 prefixes", &group.v6, group.v6_count),
             };
             if count == 0 && !open {
                 continue;
             }
-            if count > settings.max_elements {
-                return Err(RenderError::Limit {
-                    target: job.name.clone(),
-                    object: format!("group {}", group.name),
-                    what: "prefixes",
-                    count,
-                    limit: settings.max_elements,
-                    ways_out: "raise `max-elements` (and destroy the old sets first), or select regional tags"
-                        .to_owned(),
-                });
-            }
+            job.limits.check(
+                format!("group {}", group.name),
+                what,
+                count,
+                settings.max_elements,
+                "raise `max-elements` (and destroy the old sets first), or select regional tags",
+            )?;
             let name = set_name(settings, &group.name, family);
             names.claim(job.name, &name, format!("group {}", group.name))?;
             sets.push(SetContext { name, family: word, prefixes: prefixes.clone() });
@@ -383,24 +379,14 @@ impl<'s> Fragment<'s> {
         let fixed =
             2 * self.dispatch.len() + 2 * if self.settings.rest == Rest::Return { 1 } else { 4 };
         let count = prefixes + logging + fixed + self.outbound.len() + self.inbound.len();
-        if count <= self.settings.max_rules {
-            return Ok(());
-        }
-        let most = self.lists.iter().max_by_key(|list| list.count);
-        let object = match most {
-            Some(list) => format!("{file} ({} for group {})", list.count, list.group),
-            None => file.to_owned(),
+        let most = match self.lists.iter().max_by_key(|list| list.count) {
+            Some(list) => format!(" (most, {}, for group {})", list.count, list.group),
+            None => String::new(),
         };
-        Err(RenderError::Limit {
-            target: job.name.clone(),
-            object,
-            what: "rules",
-            count,
-            limit: self.settings.max_rules,
-            ways_out:
-                "use mode = \"ipset\", select regional tags, log fewer rules, or raise `max-rules`"
-                    .to_owned(),
-        })
+        let ways_out = format!(
+            "use mode = \"ipset\", select regional tags, log fewer rules{most}, or raise `max-rules`"
+        );
+        job.limits.check(file, "rules", count, self.settings.max_rules, &ways_out)
     }
 }
 

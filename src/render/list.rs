@@ -55,17 +55,9 @@ fn files_of(
         if count == 0 {
             continue;
         }
-        if let Some(limit) = settings.max_entries.filter(|&limit| count > limit) {
-            return Err(RenderError::Limit {
-                target: job.name.clone(),
-                object: format!("group {}", group.name),
-                what: "prefixes",
-                count,
-                limit,
-                ways_out:
-                    "raise `max-entries` or `parts`, select regional tags, or split the group"
-                        .to_owned(),
-            });
+        if let Some(limit) = settings.max_entries {
+            let ways_out = "raise `max-entries` or `parts`, select regional tags, split the group, or `fit` it";
+            job.limits.check(format!("list {name}"), "prefixes", count, limit, ways_out)?;
         }
         let mut context = Context::new();
         context.insert("header", header);

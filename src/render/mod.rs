@@ -15,6 +15,7 @@ mod fortios;
 pub mod fuzzing;
 mod iptables;
 mod kernel;
+mod limits;
 mod list;
 mod naming;
 mod nftables;
@@ -26,8 +27,12 @@ mod templates;
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
 pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
+pub use limits::Load;
 pub use templates::{Templates, built_in};
 
+use std::collections::BTreeMap;
+
+use self::limits::Limits;
 use crate::config::{Config, ConfigError, Dialect, Name, Target};
 use crate::os::two;
 use crate::ruleset::{self, RuleSet};
@@ -55,6 +60,15 @@ impl Artifact {
     }
 }
 
+/// The files of targets, and how full they make their firewalls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+    /// By target, how much of each limit is used.
+    pub loads: BTreeMap<Name, Vec<Load>>,
+}
+
 /// What a dialect is given.
 struct Job<'r> {
     name: &'r Name,
@@ -65,6 +79,7 @@ struct Job<'r> {
     previous: Option<&'r RuleSet>,
     digest: Digest,
     templates: &'r Templates,
+    limits: Limits<'r>,
 }
 
 /// One file of a dialect.
@@ -89,14 +104,22 @@ pub fn render(
     previous: Option<&RuleSet>,
     templates: &Templates,
     wanted: &[Name],
-) -> Result<Vec<Artifact>, RenderError> {
+) -> Result<Rendered, RenderError> {
     let is_wanted = |name: &Name| wanted.is_empty() || wanted.contains(name);
     let targets: Vec<_> = config.targets.iter().filter(|(name, _)| is_wanted(name)).collect();
-    let rendered = two::map(&targets, |(name, target)| {
+    let each = two::map(&targets, |(name, target)| {
         render_target(name, target.get_ref(), rule_set, previous, templates)
     });
-    // The error of the first target that has one, whichever was rendered first.
-    Ok(rendered.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let mut rendered = Rendered::default();
+    for ((name, _), target) in targets.iter().zip(each) {
+        // The error of the first target that has one, whichever was rendered first.
+        let (artifacts, loads) = target?;
+        rendered.artifacts.extend(artifacts);
+        if !loads.is_empty() {
+            rendered.loads.insert((*name).clone(), loads);
+        }
+    }
+    Ok(rendered)
 }
 
 fn render_target(
@@ -105,7 +128,7 @@ fn render_target(
     rule_set: &RuleSet,
     previous: Option<&RuleSet>,
     templates: &Templates,
-) -> Result<Vec<Artifact>, RenderError> {
+) -> Result<(Vec<Artifact>, Vec<Load>), RenderError> {
     let part_of = |whole: &RuleSet| {
         let part = whole.part_for(target);
         match &target.azure {
@@ -124,6 +147,7 @@ fn render_target(
         previous: previous.as_ref(),
         digest,
         templates,
+        limits: Limits::new(name),
     };
     let mut files = Vec::new();
     for dialect in target.dialects() {
@@ -147,7 +171,8 @@ fn render_target(
         rule_set: digest,
         warnings: file.warnings,
     };
-    Ok(files.into_iter().map(artifact).collect())
+    let artifacts = files.into_iter().map(artifact).collect();
+    Ok((artifacts, job.limits.into_loads()))
 }
 
 /// Compiles the templates of every target and renders them with sample rule sets that between them have

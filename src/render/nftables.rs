@@ -12,6 +12,7 @@ use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
 use super::kernel::{KernelSet, NftablesKernel};
+use super::limits::Limits;
 use super::naming::{Names, fit};
 use super::scope::{Scope, interfaces_differ};
 use super::{File, Job, RenderError};
@@ -174,7 +175,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
             });
         }
     }
-    let groups = set_groups(job.name, job.groups(), settings, families)?;
+    let groups = set_groups(&job.limits, job.groups(), settings, families)?;
     let lines = lines(job, settings, families, &groups);
     let (outbound, inbound): (Vec<&Line>, Vec<&Line>) =
         lines.iter().partition(|line| line.flow.is_outbound());
@@ -225,8 +226,12 @@ pub(super) fn kernel(
 ) -> Result<NftablesKernel, RenderError> {
     let families = settings.family.families();
     let mut sets = Vec::new();
-    for set_group in set_groups(name, part.groups.iter().map(GroupContext::of), settings, families)?
-    {
+    for set_group in set_groups(
+        &Limits::new(name),
+        part.groups.iter().map(GroupContext::of),
+        settings,
+        families,
+    )? {
         let Some(group) =
             part.groups.iter().find(|group| group.name.as_str() == set_group.group.name)
         else {
@@ -260,7 +265,7 @@ fn table(settings: &Nftables) -> &str {
 /// The groups with the names of their sets. A set exists for each family that the table holds and the group has or may
 /// get (hostnames resolve to either).
 fn set_groups(
-    target: &Name,
+    limits: &Limits<'_>,
     groups: impl Iterator<Item = GroupContext>,
     settings: &Nftables,
     families: Families,
@@ -268,31 +273,28 @@ fn set_groups(
     let mut names = Names::default();
     for chain in ["outbound", "inbound"] {
         let name = format!("{}{chain}", settings.prefix.as_str());
-        names.claim(target, &name, format!("chain {name}"))?;
+        names.claim(limits.target(), &name, format!("chain {name}"))?;
     }
     let mut set_groups = Vec::new();
     for group in groups {
         let open = !group.hosts.is_empty() || !group.wildcards.is_empty();
-        let mut set = |wanted: bool, count: usize, suffix: &str| {
+        let mut set = |wanted: bool, what, count: usize, suffix: &str| {
             if !wanted || (count == 0 && !open) {
                 return Ok(None);
             }
-            if count > settings.max_elements {
-                return Err(RenderError::Limit {
-                    target: target.clone(),
-                    object: format!("group {}", group.name),
-                    what: "prefixes",
-                    count,
-                    limit: settings.max_elements,
-                    ways_out: "raise `max-elements`, or select regional tags".to_owned(),
-                });
-            }
+            limits.check(
+                format!("group {}", group.name),
+                what,
+                count,
+                settings.max_elements,
+                "raise `max-elements`, or select regional tags",
+            )?;
             let name = fit(settings.prefix.as_str(), &group.name, suffix, Nftables::MAX_NAME);
-            names.claim(target, &name, format!("group {}", group.name))?;
+            names.claim(limits.target(), &name, format!("group {}", group.name))?;
             Ok(Some(name))
         };
-        let set_v4 = set(families.v4(), group.v4_count, "-v4")?;
-        let set_v6 = set(families.v6(), group.v6_count, "-v6")?;
+        let set_v4 = set(families.v4(), "IPv4 prefixes", group.v4_count, "-v4")?;
+        let set_v6 = set(families.v6(), "IPv6 prefixes", group.v6_count, "-v6")?;
         set_groups.push(SetGroup { group, set_v4, set_v6 });
     }
     Ok(set_groups)

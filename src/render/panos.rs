@@ -44,7 +44,7 @@ const BYTES_A_PREFIX: usize = 192;
 
 pub(super) fn render(job: &Job<'_>, settings: &Panos) -> Result<Vec<File>, RenderError> {
     let objects = Objects::build(job.name, job.part, settings)?;
-    limits::check(job.name, &objects, settings)?;
+    limits::check(&job.limits, &objects, settings)?;
     let mut context = settings_context(settings);
     view::insert(&mut context, &objects, settings);
     let mut files = Vec::new();

@@ -20,6 +20,7 @@ fn full() -> RuleSet {
         cloud: (!prefixes.is_empty()).then_some(Cloud::Example),
         tags: if prefixes.is_empty() { Vec::new() } else { vec![tag("Storage.WestEurope")] },
         prefixes: prefixes.clone(),
+        surplus: PrefixSet::new(),
         hosts: hosts.iter().filter_map(|host| host.parse::<HostName>().ok()).collect(),
         resolved: if hosts.is_empty() { PrefixSet::new() } else { addresses.clone() },
         unresolved: Vec::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::history::{EntryResult, History};
+use super::history::History;
 use crate::config::Name;
 use crate::ruleset::RuleSet;
 
@@ -53,11 +53,7 @@ pub struct Size {
 /// each generation changed, so that no rule set of the past needs to be read. They begin after a generation that cannot be read.
 pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Size>> {
     let unknown = history.unreadable.iter().map(|unreadable| unreadable.generation).max();
-    let in_force = history.generations.iter().filter(|entry| {
-        entry.result == EntryResult::Recorded
-            && Some(entry.generation) <= history.current
-            && Some(entry.generation) > unknown
-    });
+    let in_force = history.in_force().filter(|entry| Some(entry.generation) > unknown);
     let mut sizes = BTreeMap::new();
     for group in groups {
         let mut prefixes = (group.v4_prefixes + group.v6_prefixes) as u64;
@@ -82,7 +78,7 @@ pub fn sizes(groups: &[GroupStatus], history: &History) -> BTreeMap<Name, Vec<Si
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::{Entry, Unreadable};
+    use super::super::history::{Entry, EntryResult, Unreadable};
     use super::*;
     use crate::publish::{ChangeSummary, GroupSummary};
     use crate::snapshot::Digest;
@@ -108,6 +104,8 @@ mod tests {
             result,
             message: None,
             rule_set: Digest::of(b""),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: Vec::new(),
             summary: ChangeSummary {
                 groups: groups.into_iter().collect(),

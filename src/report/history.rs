@@ -6,16 +6,17 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, grouped};
+use super::{ReportError, Use};
 use crate::config::Name;
 use crate::publish::{Behind, ChangeSummary, Generation, OutcomeResult, PublicationRecord, Store};
+use crate::render::Load;
 use crate::snapshot::Digest;
 
 const FORMAT: &str = "tagwall-history/1";
 
 /// The generations on disk, the newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// `tagwall-history/1`.
     pub format: String,
@@ -59,10 +60,16 @@ pub struct Entry {
     pub notes: Vec<String>,
     /// Digest of its rule set.
     pub rule_set: Digest,
+    /// Digest of the configuration's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Digest>,
     /// The publications in it.
     pub publications: Vec<PublicationRecord>,
     /// What changed against the one before.
     pub summary: ChangeSummary,
+    /// By target, how much of each limit of its firewall it uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub loads: BTreeMap<Name, Vec<Load>>,
 }
 
 /// How the publication of a generation ended.
@@ -108,8 +115,10 @@ impl From<Generation> for Entry {
             behind,
             notes,
             rule_set: manifest.rule_set,
+            configuration: Some(manifest.configuration),
             publications: manifest.publications,
             summary: manifest.summary,
+            loads: manifest.loads,
         }
     }
 }
@@ -128,6 +137,29 @@ impl History {
             }
         }
         Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations, unreadable })
+    }
+
+    /// As many generations as a forecast looks at.
+    pub fn for_forecasts(dir: &Path) -> Result<Self, ReportError> {
+        Self::read(dir, super::capacity::MOST_GENERATIONS)
+    }
+
+    /// What was in force, the newest first: what failed never was, and what a rollback left behind is no more.
+    pub fn in_force(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.generations.iter().filter(|entry| {
+            entry.result == EntryResult::Recorded && Some(entry.generation) <= self.current
+        })
+    }
+
+    /// How full the firewalls were, the newest first.
+    pub fn uses(&self) -> Vec<Use<'_>> {
+        self.in_force()
+            .map(|entry| Use {
+                since: entry.created,
+                configuration: entry.configuration,
+                loads: &entry.loads,
+            })
+            .collect()
     }
 
     /// As people read it, with styles.

@@ -8,6 +8,7 @@
 
 mod agent;
 mod belief;
+mod capacity;
 mod group;
 mod history;
 mod names;
@@ -19,6 +20,7 @@ pub mod text;
 
 pub use agent::{AgentStatus, FailedStep, FeedStatus, FoundStatus};
 pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus, belief};
+pub use capacity::{CapacityStatus, Forecast, Use};
 pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History, Unreadable};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::NameStatus;
 use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
 use super::{
-    AgentStatus, BeliefStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus, ReportError,
-    ServeStatus,
+    AgentStatus, BeliefStatus, CapacityStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus,
+    ReportError, ServeStatus,
 };
-use crate::config::Name;
+use crate::config::{Name, Period};
 use crate::guard::Belief;
 use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store, Took};
+use crate::ruleset::Surplus;
 use crate::snapshot::Digest;
 use crate::state::{Memory, Pause, Pin};
 
@@ -65,6 +66,12 @@ pub struct Status {
     /// The address groups in force, where they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupStatus>,
+    /// Groups that let through more than is published, because they are fitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widened: Vec<Surplus>,
+    /// How much of each limit of the firewalls is used, and for how long it will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacity: Vec<CapacityStatus>,
     /// What is believed; none while nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub belief: Option<BeliefStatus>,
@@ -110,8 +117,13 @@ pub struct TargetStatus {
 }
 
 impl Status {
-    /// The status of a state folder; with `verify` the kernel is read and compared.
-    pub fn read(dir: &Path, verify: bool, now: Timestamp) -> Result<Self, ReportError> {
+    /// The status of a state folder; with `verify` the kernel is read and compared. What is full within `horizon` is marked.
+    pub fn read(
+        dir: &Path,
+        verify: bool,
+        horizon: Period,
+        now: Timestamp,
+    ) -> Result<Self, ReportError> {
         let store = Store::new(dir);
         let memory = Memory::load(dir)?;
         let number = store.current()?;
@@ -120,7 +132,8 @@ impl Status {
         let belief = super::belief(dir)?;
         let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
         status.interrupted |= store.is_under_way();
-        Ok(status.verified(verify).believing(&belief))
+        let capacity = CapacityStatus::read(dir, horizon, now)?;
+        Ok(Self { capacity, ..status.verified(verify).believing(&belief) })
     }
 
     /// The status of what is known already, so that nothing needs to be read again.
@@ -174,6 +187,8 @@ impl Status {
             agent: None,
             feeds: Vec::new(),
             groups: Vec::new(),
+            widened: manifest.map(|manifest| manifest.widened.clone()).unwrap_or_default(),
+            capacity: Vec::new(),
             belief: None,
             holds: Vec::new(),
             receivers: Vec::new(),
@@ -232,6 +247,9 @@ impl Status {
         if let Some(belief) = &self.belief {
             text.push_str(&belief.text(self.at));
         }
+        for surplus in &self.widened {
+            text.push_str(&format!("{REMOVED}WIDER{REMOVED:#}: {surplus}\n"));
+        }
         for note in &self.notes {
             text.push_str(&format!("{WARNING}note{WARNING:#}: {}\n", note.trim_end()));
         }
@@ -267,6 +285,7 @@ impl Status {
                 }
             }
         }
+        text.push_str(&CapacityStatus::lines(&self.capacity, true, self.at));
         for feed in &self.feeds {
             text.push_str(&feed.text(self.at));
         }

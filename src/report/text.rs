@@ -45,6 +45,20 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How far ahead, in the unit in which plans are made: `in 9 days`, `in 11 weeks`, `in 14 months`, `in 4 years`.
+pub fn far_ahead(at: Timestamp, now: Timestamp) -> String {
+    let days = at.duration_since(now).as_hours() / 24;
+    let (count, one, many) = match days {
+        ..=0 => return "now".to_owned(),
+        1..=20 => (days, "day", "days"),
+        21..=90 => (days / 7, "week", "weeks"),
+        // A month has 365/12 days.
+        91..=1_094 => (days * 12 / 365, "month", "months"),
+        _ => (days / 365, "year", "years"),
+    };
+    format!("in {}", counted(usize::try_from(count).unwrap_or(0), one, many))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +69,26 @@ mod tests {
         assert_eq!(texts, ["0", "999", "1,000", "4,096", "1,234,567"]);
         assert_eq!(counted(1, "group", "groups"), "1 group");
         assert_eq!(counted(1_000, "group", "groups"), "1,000 groups");
+    }
+
+    #[test]
+    fn what_is_far_ahead_is_said_in_one_unit() {
+        let now: Timestamp = "2025-09-08T12:00:00Z".parse().unwrap();
+        for (days, text) in [
+            (-3, "now"),
+            (0, "now"),
+            (1, "in 1 day"),
+            (20, "in 20 days"),
+            (21, "in 3 weeks"),
+            (90, "in 12 weeks"),
+            (91, "in 2 months"),
+            (427, "in 14 months"),
+            (1_094, "in 35 months"),
+            (1_095, "in 3 years"),
+        ] {
+            let at = now + SignedDuration::from_hours(days * 24);
+            assert_eq!(far_ahead(at, now), text, "{days}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub struct RuleSetChange {
     /// Space of tags and prefixes that came to groups and left them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Name, Moved>,
+    /// Surplus of fitted groups, a part of their space, that came and went.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub surplus: BTreeMap<Name, Moved>,
     /// Addresses of hostnames that came to groups and left them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resolved: BTreeMap<Name, Moved>,
@@ -55,6 +58,7 @@ impl RuleSet {
         let same = shape == document::write(&old.without_addresses());
         RuleSetChange {
             groups: moved(&old.spaces(), &self.spaces()),
+            surplus: moved(&old.surplus(), &self.surplus()),
             resolved: moved(&old.resolved(), &self.resolved()),
             routes: moved(&old.route_spaces(), &self.route_spaces()),
             // What was just written is JSON.
@@ -69,8 +73,10 @@ impl RuleSet {
             None => self.without_addresses(),
         };
         let (groups, resolved, routes) = (self.spaces(), self.resolved(), self.route_spaces());
+        let surplus = self.surplus();
         for group in &mut changed.groups {
             group.prefixes = after(&groups, &change.groups, &group.name);
+            group.surplus = after(&surplus, &change.surplus, &group.name);
             group.resolved = after(&resolved, &change.resolved, &group.name);
         }
         for route in &mut changed.routes {
@@ -84,7 +90,9 @@ impl RuleSet {
     fn without_addresses(&self) -> Self {
         let mut shape = self.clone();
         for group in &mut shape.groups {
-            (group.prefixes, group.resolved) = (PrefixSet::new(), PrefixSet::new());
+            group.prefixes = PrefixSet::new();
+            group.surplus = PrefixSet::new();
+            group.resolved = PrefixSet::new();
         }
         for route in &mut shape.routes {
             if let Destination::Tag { prefixes, .. } = &mut route.destination {
@@ -96,6 +104,10 @@ impl RuleSet {
 
     fn spaces(&self) -> Spaces<'_> {
         self.groups.iter().map(|group| (&group.name, &group.prefixes)).collect()
+    }
+
+    fn surplus(&self) -> Spaces<'_> {
+        self.groups.iter().map(|group| (&group.name, &group.surplus)).collect()
     }
 
     fn resolved(&self) -> Spaces<'_> {

@@ -85,6 +85,10 @@ struct GroupEntry<'r> {
     v6: Vec<CidrText>,
     hosts: Cow<'r, [HostName]>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    surplus_v4: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    surplus_v6: Vec<CidrText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resolved_v4: Vec<CidrText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resolved_v6: Vec<CidrText>,
@@ -205,6 +209,8 @@ fn group_entry(group: &AddressGroup) -> GroupEntry<'_> {
         tags: Cow::Borrowed(&group.tags),
         v4: texts(&group.prefixes.only_v4()),
         v6: texts(&group.prefixes.only_v6()),
+        surplus_v4: texts(&group.surplus.only_v4()),
+        surplus_v6: texts(&group.surplus.only_v6()),
         hosts: Cow::Borrowed(&group.hosts),
         resolved_v4: texts(&group.resolved.only_v4()),
         resolved_v6: texts(&group.resolved.only_v6()),
@@ -297,6 +303,7 @@ pub fn read(bytes: &[u8]) -> Result<RuleSet, DocumentError> {
             cloud: group.cloud,
             tags: group.tags.into_owned(),
             prefixes: set(&group.v4).union(&set(&group.v6)),
+            surplus: set(&group.surplus_v4).union(&set(&group.surplus_v6)),
             hosts: group.hosts.into_owned(),
             resolved: set(&group.resolved_v4).union(&set(&group.resolved_v6)),
             unresolved: group.unresolved.into_iter().map(Cow::into_owned).collect(),

@@ -8,6 +8,7 @@ mod change;
 mod difference;
 mod document;
 mod part;
+mod surplus;
 
 use std::borrow::Cow;
 
@@ -22,6 +23,9 @@ use crate::snapshot::{Cloud, Digest, TagName, digest::Hasher};
 pub use change::{Moved, RuleSetChange};
 pub use difference::{Difference, GroupChange, SpaceChange, Whole};
 pub use document::{DocumentError, FORMAT, read as read_document, write as write_document};
+pub use surplus::Surplus;
+
+pub use crate::prefix::Family;
 
 /// Everything that is let through, and the routes and security rules beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,8 +49,10 @@ pub struct AddressGroup {
     pub cloud: Option<Cloud>,
     /// Its tags as published, by name.
     pub tags: Vec<TagName>,
-    /// The space of its tags and prefixes, aggregated.
+    /// The space of its tags and prefixes, aggregated; where it is fitted into fewer prefixes, with the surplus.
     pub prefixes: PrefixSet,
+    /// The part of it that nobody published: what lies between, where `fit` asks for fewer prefixes.
+    pub surplus: PrefixSet,
     /// Hostnames whose addresses belong to it.
     pub hosts: Vec<HostName>,
     /// The addresses by which the hostnames are known, aggregated.
@@ -148,40 +154,6 @@ pub enum Peer {
     Prefixes(PrefixSet),
 }
 
-/// An address family.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub enum Family {
-    /// IPv4.
-    #[serde(rename = "ipv4")]
-    V4,
-    /// IPv6.
-    #[serde(rename = "ipv6")]
-    V6,
-}
-
-impl Family {
-    /// Both, in the order in which they are written.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// `IPv4` or `IPv6`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
-    /// The part of a set that is of this family.
-    pub fn of(self, set: &PrefixSet) -> PrefixSet {
-        match self {
-            Self::V4 => set.only_v4(),
-            Self::V6 => set.only_v6(),
-        }
-    }
-}
-
 /// One rule in one family and protocol: what most dialects write as one line.
 #[derive(Debug, Clone)]
 pub struct Flow<'r> {
@@ -224,6 +196,7 @@ impl RuleSet {
                     cloud: (!selected.tags.is_empty()).then_some(spec.cloud),
                     tags: selected.tags,
                     prefixes: selected.prefixes,
+                    surplus: selected.surplus,
                     hosts: spec.hosts.clone(),
                     resolved: selected.resolved,
                     unresolved: selected.unresolved,
@@ -420,6 +393,11 @@ impl RuleSet {
             }
             hash.text(rule.protocol.name());
             hash.texts(rule.services.iter().map(ToString::to_string));
+        }
+        // Behind all else, so that rules without it have the digest that they had before there was any.
+        for group in self.groups.iter().filter(|group| !group.surplus.is_empty()) {
+            hash.text(group.name.as_str());
+            hash.prefixes(group.surplus.v4(), group.surplus.v6());
         }
         hash.finish()
     }

@@ -32,6 +32,12 @@ impl AddressGroup {
             cloud: self.cloud,
             tags: self.tags.clone(),
             prefixes,
+            // Files other than the whole rule set have no place for it, and need not change when nothing else does.
+            surplus: if target.json.is_some() {
+                families.of(&self.surplus)
+            } else {
+                PrefixSet::new()
+            },
             hosts,
             resolved,
             unresolved,

@@ -13,7 +13,7 @@ use crate::config::{
     Config, ConfigError, Diagnostic, Exclusion, HostName, Name, Region, TagSelector,
 };
 use crate::intent::{GroupSpec, Intent, RouteDestination, SecurityPeer, Selected};
-use crate::prefix::PrefixSet;
+use crate::prefix::{self, Fitted, PrefixSet, special};
 use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
 
 pub use lookup::{matches_pattern, region_of, tag_by_name, tag_in_region};
@@ -41,8 +41,10 @@ pub struct Selection {
 pub struct SelectedGroup {
     /// The tags it is made of, as published, in order of name.
     pub tags: Vec<TagName>,
-    /// The space of its tags and prefixes.
+    /// The space of its tags and prefixes; where it is fitted, with the surplus.
     pub prefixes: PrefixSet,
+    /// The part of it that is let through only because the group is fitted into fewer prefixes.
+    pub surplus: PrefixSet,
     /// The addresses of its hostnames.
     pub resolved: PrefixSet,
     /// Its hostnames whose addresses are not known; wildcards, which never can be, are not among them.
@@ -219,6 +221,7 @@ fn select_group(
     }
     let mut prefixes = PrefixSet::from_parts(v4, v6);
     let (mut resolved, unresolved) = addresses_of(spec, hosts);
+    let mut all_excluded = PrefixSet::new();
     for (exclusion, span) in &spec.exclude {
         let excluded = match exclusion {
             Exclusion::Prefix(prefix) => Ok(PrefixSet::from(*prefix)),
@@ -228,6 +231,7 @@ fn select_group(
             Ok(excluded) => {
                 prefixes = prefixes.difference(&excluded);
                 resolved = resolved.difference(&excluded);
+                all_excluded = all_excluded.union(&excluded);
             }
             Err(missing) => found.push(at(missing.diagnostic(&spec.name), span)),
         }
@@ -239,12 +243,42 @@ fn select_group(
         );
         found.push(at(empty, &spec.tags.first().and_then(|selector| selector.span.clone())));
     }
-    if found.is_empty() {
-        let tags = tags.into_keys().cloned().collect();
-        Ok(SelectedGroup { tags, prefixes, resolved, unresolved })
-    } else {
-        Err(found)
+    if !found.is_empty() {
+        return Err(found);
     }
+    let fitted = fitted(spec, prefixes, &all_excluded).map_err(|diagnostic| vec![diagnostic])?;
+    let tags = tags.into_keys().cloned().collect();
+    Ok(SelectedGroup { tags, prefixes: fitted.set, surplus: fitted.surplus, resolved, unresolved })
+}
+
+/// The space in as few prefixes as the group may have. The surplus is never taken from space that the group excludes, nor from
+/// private or other special space.
+fn fitted(
+    spec: &GroupSpec,
+    prefixes: PrefixSet,
+    excluded: &PrefixSet,
+) -> Result<Fitted, Diagnostic> {
+    let Some((budget, span)) =
+        spec.fit.as_ref().filter(|(budget, _)| prefixes.len() > budget.get())
+    else {
+        return Ok(Fitted { set: prefixes, surplus: PrefixSet::new() });
+    };
+    let mut special = special::special_v4().union(special::special_v6());
+    if spec.cloud == Cloud::Example {
+        // Its tags are documentation space, as far as they are anything.
+        special = special.difference(special::documentation());
+    }
+    prefix::fit(&prefixes, budget.get(), &special.union(excluded)).map_err(|unfit| {
+        Diagnostic::new(format!(
+            "group `{}` does not fit into {budget} prefixes: {unfit}",
+            spec.name
+        ))
+        .at(span.clone())
+        .help(format!(
+            "set fit = {} or more, exclude less, select regional tags, or split the group",
+            unfit.needed
+        ))
+    })
 }
 
 /// The addresses that a group's hostnames are known by, and the names that have none yet.

@@ -17,7 +17,9 @@ use super::server::Shared;
 use super::view::View;
 use crate::config::Name;
 use crate::publish::Step;
-use crate::report::{EntryResult, History, NameStatus, ServeStatus, Status};
+use crate::report::{
+    CapacityStatus, EntryResult, Forecast, History, NameStatus, ServeStatus, Status,
+};
 
 /// The type of what is answered.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -152,6 +154,7 @@ fn of_status(writer: &mut Writer, status: &Status) {
     );
     of_feeds(writer, status);
     of_groups(writer, status);
+    of_capacity(writer, status);
     of_holds(writer, status);
     of_names(writer, status);
     let targets = status.targets.iter().map(|target| {
@@ -307,6 +310,38 @@ fn of_groups(writer: &mut Writer, status: &Status) {
         .filter(|group| group.hosts > 0)
         .map(|group| (vec![("group", group.name.to_string())], number(group.hosts)));
     writer.gauges("group_hostnames", "Hostnames that belong to an address group", None, hosts);
+}
+
+fn of_capacity(writer: &mut Writer, status: &Status) {
+    let labels = |one: &CapacityStatus| {
+        vec![
+            ("target", one.target.to_string()),
+            ("object", one.object.clone()),
+            ("counted", one.what.clone()),
+        ]
+    };
+    let used = status.capacity.iter().map(|one| (labels(one), one.used()));
+    writer.gauges("capacity_used_ratio", "Share of a limit of a firewall that is used", None, used);
+    let reached = status.capacity.iter().filter_map(|one| match one.forecast {
+        Forecast::Reached { at, .. } => Some((labels(one), seconds(at))),
+        _ => None,
+    });
+    writer.gauges(
+        "capacity_reached_timestamp",
+        "When a limit of a firewall will be reached at the growth so far",
+        Some(Unit::Seconds),
+        reached,
+    );
+    let surplus = status
+        .widened
+        .iter()
+        .map(|surplus| (vec![("group", surplus.group.to_string())], number(surplus.v4_addresses)));
+    writer.gauges(
+        "group_surplus_ipv4_addresses",
+        "IPv4 addresses that nobody published and a fitted group lets through",
+        None,
+        surplus,
+    );
 }
 
 fn of_holds(writer: &mut Writer, status: &Status) {

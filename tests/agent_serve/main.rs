@@ -15,7 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::running::Agent;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// Longer than anything here takes on a machine with much to do; never measured.
@@ -136,6 +136,34 @@ fn what_is_in_force_is_served_through_reloads() {
     let log = agent.log();
     assert!(log.contains("stopped") && !log.contains("after the grace period"), "{log}");
     assert!(get(address, "/healthz").is_none());
+}
+
+#[test]
+fn a_step_that_fails_is_a_metric_until_it_succeeds() {
+    let late = |check: &str| {
+        let target = format!("[targets.late]\nverify = [\"{check}\"]\n[targets.late.list]\n");
+        [DEVOPS, &target, LOOPBACK].concat()
+    };
+    let mut agent = started(&[DEVOPS, LOOPBACK]);
+    let address = place(&agent);
+    let tell = |agent: &Agent, line: &str| {
+        agent.until(line, |_| {
+            let (_, metrics) = get(address, "/metrics").unwrap();
+            String::from_utf8(metrics).unwrap().lines().any(|known| known == line).then_some(())
+        });
+    };
+    agent.configure(&late("/bin/false"));
+    agent.signal(Signal::HUP);
+    tell(&agent, "tagwall_target_step_failed{target=\"late\",step=\"verify\"} 1.0");
+    tell(&agent, "tagwall_target_step_failed{target=\"edge\",step=\"verify\"} 0.0");
+    agent.configure(&late("/bin/true"));
+    agent.signal(Signal::HUP);
+    tell(&agent, "tagwall_target_step_failed{target=\"late\",step=\"verify\"} 0.0");
+    let status = agent.until_status("the second generation", |status| status["generation"] == 2);
+    let took = status["targets"][1]["microseconds"]["verify"].as_f64().unwrap();
+    let line = "tagwall_target_step_duration_seconds{target=\"late\",step=\"verify\"}";
+    tell(&agent, &format!("{line} {}", took / 1e6));
+    agent.stop();
 }
 
 #[test]

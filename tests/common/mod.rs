@@ -12,6 +12,7 @@ pub(crate) mod meaning;
 pub(crate) mod microsoft;
 pub(crate) mod proxy;
 pub(crate) mod running;
+pub(crate) mod tags;
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use jiff::Timestamp;
-use tagwall::config::Config;
+use tagwall::config::{Config, Publishing};
 use tagwall::feed;
 use tagwall::report::Status;
 use tagwall::selection::Publications;
@@ -39,7 +39,7 @@ fn gather(state: &Path, before: Option<&View>) -> View {
     let publication = feed::example(&config.policy()).unwrap();
     let believed: Publications = [(Cloud::Example, publication)].into();
     let now = Timestamp::now();
-    let status = Status::read(state, false, now).unwrap();
+    let status = Status::read(state, false, Publishing::CAPACITY_HORIZON, now).unwrap();
     let sources = Sources { state_dir: state, config: &config, believed: &believed, status, now };
     View::gather(sources, before)
 }

@@ -65,6 +65,8 @@ fn history(groups: &[GroupStatus]) -> History {
             message: failed
                 .then(|| "target edge, verify: nft: syntax error, unexpected }".to_owned()),
             rule_set: Digest::of(b"rules"),
+            configuration: None,
+            loads: BTreeMap::new(),
             publications: vec![publication("2025-09-08", 367)],
             summary: ChangeSummary { groups: changes, ..ChangeSummary::default() },
             behind: BTreeMap::new(),
@@ -82,6 +84,32 @@ fn history(groups: &[GroupStatus]) -> History {
     }
 }
 
+/// Firewalls that are getting full, and a group that is fitted.
+fn crowd(status: &mut Status) {
+    status.widened = serde_json::from_value(serde_json::json!([{
+        "group": "apim-prod-monitor", "prefixes": 850, "v4_addresses": 1_024, "v4_share": 0.0104,
+        "v6_addresses": "0", "v6_share": 0.0,
+    }]))
+    .unwrap();
+    let limit = |object: &str, count: usize, near: bool, forecast: serde_json::Value| {
+        serde_json::json!({
+            "target": "edge", "object": object, "what": "entries", "count": count, "limit": 50_000,
+            "forecast": forecast, "near": near,
+        })
+    };
+    let in_months = status.at + SignedDuration::from_hours(24 * 130);
+    status.capacity = serde_json::from_value(serde_json::json!([
+        limit(
+            "the lists that rules use together",
+            43_900,
+            true,
+            serde_json::json!({ "kind": "reached", "at": in_months, "per_week": 328.0 })
+        ),
+        limit("the device", 640, false, serde_json::json!({ "kind": "not-growing" })),
+    ]))
+    .unwrap();
+}
+
 fn status(groups: Vec<GroupStatus>) -> Status {
     let now = Timestamp::now();
     let text = serde_json::json!({
@@ -93,6 +121,7 @@ fn status(groups: Vec<GroupStatus>) -> Status {
     status.at = now;
     status.publications = vec![publication("2025-09-08", 367)];
     status.groups = groups;
+    crowd(&mut status);
     let target = |text: &str, dialect: &str, applied, took: &str| TargetStatus {
         name: name(text),
         dialect: dialect.to_owned(),
@@ -244,6 +273,9 @@ fn it_says_what_is_in_force_and_loads_nothing() {
         "outside of AzureActiveDirectory",
         "refused 10.0.0.1: a private address",
         "2 messages given up",
+        "43,900 of 50,000 (87 %)",
+        "at this growth it reaches 50,000 in 4 months",
+        "group apim-prod-monitor is WIDER than what is published",
         "Generation 4 cannot be read: its manifest is damaged.",
         "verify 41.2 ms, apply 53.0 ms, read back 61.7 ms",
     ] {

@@ -40,6 +40,8 @@ struct TagHit {
 struct GroupHit {
     name: Name,
     whole: bool,
+    /// Whether all or a part of it is let through only because the group is fitted into fewer prefixes.
+    surplus: bool,
 }
 
 #[derive(Serialize)]
@@ -62,7 +64,11 @@ pub(super) fn explain(
         .groups
         .iter()
         .filter(|group| group.prefixes.overlaps(net))
-        .map(|group| GroupHit { name: group.name.clone(), whole: group.prefixes.covers(net) })
+        .map(|group| GroupHit {
+            name: group.name.clone(),
+            whole: group.prefixes.covers(net),
+            surplus: group.surplus.overlaps(net),
+        })
         .collect();
     let family = match net {
         IpNet::V4(_) => Family::V4,
@@ -137,7 +143,14 @@ impl Answer {
         let groups: Vec<String> = self
             .groups
             .iter()
-            .map(|group| format!("{}{}", group.name, part(group.whole)))
+            .map(|group| {
+                let surplus = if group.surplus {
+                    ": not published, or only in part; `fit` lets it through to save prefixes"
+                } else {
+                    ""
+                };
+                format!("{}{}{surplus}", group.name, part(group.whole))
+            })
             .collect();
         match groups.as_slice() {
             [] => section("no group has it".to_owned(), &[]),

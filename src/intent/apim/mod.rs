@@ -95,6 +95,7 @@ impl Expansion<'_, '_> {
             exclude: Vec::new(),
             families: Families::Both,
             allow_empty: false,
+            fit: None,
             profile: Some(self.name.clone()),
         }
     }

@@ -90,19 +90,11 @@ pub(super) fn checked(job: &Job<'_>, settings: &Azure) -> Result<Vec<RouteLine>,
     if settings.whole_table {
         routes.splice(0..0, default_routes(job, settings)?);
     }
-    let table = settings.route_table.as_ref().map_or("", |name| name.as_str());
-    let limit = |what, count, limit, ways_out: &str| {
-        if count <= limit || settings.route_table.is_none() {
-            return Ok(());
+    let limit = |what, count, limit, ways_out: &str| match &settings.route_table {
+        Some(table) => {
+            job.limits.check(format!("route table {table}"), what, count, limit, ways_out)
         }
-        Err(RenderError::Limit {
-            target: job.name.clone(),
-            object: format!("route table {table}"),
-            what,
-            count,
-            limit,
-            ways_out: ways_out.to_owned(),
-        })
+        None => Ok(()),
     };
     let ways_out = match settings.tags {
         RouteTags::Prefixes => {

@@ -109,22 +109,18 @@ pub(super) fn checked(job: &Job<'_>, settings: &Azure) -> Result<Vec<SecurityLin
         let count = rules.iter().filter(|rule| rule.direction == direction).count();
         let room = usize::from(Azure::PRIORITIES.end().saturating_sub(first));
         let limit = room / usize::from(settings.priority_step.max(1)) + 1;
-        if count > limit {
-            return Err(RenderError::Limit {
-                target: job.name.clone(),
-                object: format!("network security group {group}"),
-                what: match direction {
-                    "Inbound" => "inbound rules",
-                    _ => "outbound rules",
-                },
-                count,
-                limit,
-                ways_out: format!(
-                    "priorities end at {}: lower `{key}` or `priority-step`",
-                    Azure::PRIORITIES.end()
-                ),
-            });
-        }
+        let what = if direction == "Inbound" { "inbound rules" } else { "outbound rules" };
+        let ways_out = format!(
+            "priorities end at {}: lower `{key}` or `priority-step`",
+            Azure::PRIORITIES.end()
+        );
+        job.limits.check(
+            format!("network security group {group}"),
+            what,
+            count,
+            limit,
+            &ways_out,
+        )?;
     }
     let mut names = Names::default();
     for rule in &rules {

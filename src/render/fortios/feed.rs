@@ -7,8 +7,9 @@ use serde::Serialize;
 use tera::Context;
 
 use super::objects::plain;
-use crate::config::{Fortios, FortiosScope, ListLayout, Name};
+use crate::config::{Fortios, FortiosScope, ListLayout};
 use crate::render::context::packed;
+use crate::render::limits::Limits;
 use crate::render::naming::{Names, fit};
 use crate::render::{File, Job, RenderError};
 use crate::ruleset::{Family, RuleSet};
@@ -45,7 +46,7 @@ impl Feed {
 
 /// The feeds of a rule set: a group without addresses has none, because an empty list reads as "nothing is allowed".
 pub(super) fn of(
-    target: &Name,
+    limits: &Limits<'_>,
     part: &RuleSet,
     settings: &Fortios,
 ) -> Result<Vec<Feed>, RenderError> {
@@ -67,12 +68,12 @@ pub(super) fn of(
                 continue;
             }
             let name = fit(&prefix, group.name.as_str(), suffix, Fortios::MAX_SHORT_NAME);
-            names.claim(target, &name, format!("the list of group {}", group.name))?;
+            names.claim(limits.target(), &name, format!("the list of group {}", group.name))?;
             let file = format!("{}{suffix}.txt", group.name);
             let url = format!("{base}/{file}");
             if url.len() > Fortios::MAX_URL {
                 return Err(RenderError::Unfit {
-                    target: target.clone(),
+                    target: limits.target().clone(),
                     message: format!(
                         "the address of {file} has {} characters, more than the {} that FortiOS takes; \
                          shorten `url`",
@@ -86,47 +87,41 @@ pub(super) fn of(
             feeds.push(Feed { name, file, url, group, comment, v4, v6 });
         }
     }
-    check(target, settings, &feeds)?;
+    check(limits, settings, &feeds)?;
     Ok(feeds)
 }
 
-fn check(target: &Name, settings: &Fortios, feeds: &[Feed]) -> Result<(), RenderError> {
-    let over = |object: String, what, count, limit, ways_out: &str| {
-        let (target, ways_out) = (target.clone(), ways_out.to_owned());
-        Err(RenderError::Limit { target, object, what, count, limit, ways_out })
-    };
+fn check(limits: &Limits<'_>, settings: &Fortios, feeds: &[Feed]) -> Result<(), RenderError> {
     let most = settings.feed_limit.unwrap_or(match settings.scope {
         FortiosScope::Vdom => Fortios::FEEDS_IN_VDOM,
         FortiosScope::Global => Fortios::FEEDS_GLOBAL,
     });
-    if feeds.len() > most {
-        return over(
-            "the device".to_owned(),
-            "lists",
-            feeds.len(),
-            most,
-            "carry fewer groups with `groups`, join groups, or use layout = \"together\"",
-        );
-    }
+    limits.check(
+        "the device",
+        "lists",
+        feeds.len(),
+        most,
+        "carry fewer groups with `groups`, join groups, or use layout = \"together\"",
+    )?;
     let ways_out =
         "raise `entry-limit` if the model takes more, select regional tags, or split the group";
     if settings.version.full() < (7, 4, 4) {
         let limit = settings.entry_limit.unwrap_or(Fortios::ENTRIES_EACH);
-        if let Some(feed) = feeds.iter().find(|feed| feed.v4 + feed.v6 > limit) {
+        for feed in feeds {
             let object = format!("group {}", feed.group);
-            return over(object, "prefixes in one list", feed.v4 + feed.v6, limit, ways_out);
+            limits.check(object, "prefixes in one list", feed.v4 + feed.v6, limit, ways_out)?;
         }
     }
     if settings.version.full() >= (7, 4, 0) {
         let limit = settings.entry_limit.unwrap_or(Fortios::ENTRIES_TOGETHER);
-        let count = feeds.iter().map(|feed| feed.v4 + feed.v6).sum();
         // 7.4 without a patch number may count either way.
-        if settings.version.full() >= (7, 4, 4) && count > limit
-            || count > Fortios::ENTRIES_TOGETHER.max(limit)
-        {
-            let object = "the lists together".to_owned();
-            return over(object, "prefixes", count, limit, ways_out);
-        }
+        let limit = if settings.version.full() >= (7, 4, 4) {
+            limit
+        } else {
+            Fortios::ENTRIES_TOGETHER.max(limit)
+        };
+        let count = feeds.iter().map(|feed| feed.v4 + feed.v6).sum();
+        limits.check("the lists together", "prefixes", count, limit, ways_out)?;
     }
     Ok(())
 }
@@ -152,16 +147,14 @@ pub(super) fn lists(
         context.insert("group", &feed.group);
         context.insert("prefixes", &packed(&prefixes));
         let text = job.templates.render("fortinet/feed.txt", &context)?;
-        if settings.version.full() < (7, 4, 4) && text.len() > Fortios::LIST_BYTES {
-            return Err(RenderError::Limit {
-                target: job.name.clone(),
-                object: format!("group {}", feed.group),
-                what: "bytes in one list",
-                count: text.len(),
-                limit: Fortios::LIST_BYTES,
-                ways_out: "select regional tags, split the group, or use layout = \"apart\""
-                    .to_owned(),
-            });
+        if settings.version.full() < (7, 4, 4) {
+            job.limits.check(
+                format!("group {}", feed.group),
+                "bytes in one list",
+                text.len(),
+                Fortios::LIST_BYTES,
+                "select regional tags, split the group, or use layout = \"apart\"",
+            )?;
         }
         files.push(File::new(feed.file.clone(), text));
     }

@@ -21,6 +21,7 @@ use tera::Context;
 
 use self::delta::{Gone, Scripted};
 use self::objects::Objects;
+use super::limits::Limits;
 use super::{File, Job, RenderError};
 use crate::config::{Fortios, FortiosFormat, FortiosScope, FortiosText};
 
@@ -37,7 +38,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = &[
 const BYTES_A_PREFIX: usize = 224;
 
 pub(super) fn render(job: &Job<'_>, settings: &Fortios) -> Result<Vec<File>, RenderError> {
-    let now = Objects::of(job.name, job.part, settings)?;
+    let now = Objects::of(&job.limits, job.part, settings)?;
     let stem = match settings.format {
         FortiosFormat::Cli => "rules",
         FortiosFormat::Feed => "feed",
@@ -51,7 +52,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Fortios) -> Result<Vec<File>, Ren
     let text = script(job, settings, &whole, &Gone::default(), &header, &notes(settings, &now))?;
     files.push(File::new(format!("{stem}.conf"), text));
     if let Some(previous) = job.previous {
-        let before = Objects::of(job.name, previous, settings)?;
+        let before = Objects::of(&Limits::new(job.name), previous, settings)?;
         let (made, gone) = delta::between(&before, &now);
         let mut header = job.header();
         header.push(format!("in place of rule set {}", previous.digest()));

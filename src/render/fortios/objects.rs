@@ -14,6 +14,7 @@ use crate::config::{Fortios, FortiosFormat, HostName, Name, Service};
 use crate::render::RenderError;
 use crate::render::context::packed_nets;
 use crate::render::filters::push_name;
+use crate::render::limits::Limits;
 use crate::render::naming::{Names, fit};
 use crate::ruleset::{AddressGroup, Family, Flow, RuleSet};
 
@@ -78,22 +79,22 @@ pub(super) struct ServiceObject {
 impl Objects {
     /// The objects of a rule set, or the limit that it exceeds.
     pub(super) fn of(
-        target: &Name,
+        limits: &Limits<'_>,
         part: &RuleSet,
         settings: &Fortios,
     ) -> Result<Self, RenderError> {
         let mut names = Names::default();
         let flows = part.flows(crate::config::Families::Both);
         let mut families = [
-            FamilyObjects::of(target, part, &flows, settings, Family::V4, &mut names)?,
-            FamilyObjects::of(target, part, &flows, settings, Family::V6, &mut names)?,
+            FamilyObjects::of(limits.target(), part, &flows, settings, Family::V4, &mut names)?,
+            FamilyObjects::of(limits.target(), part, &flows, settings, Family::V6, &mut names)?,
         ];
         let feeds = match settings.format {
-            FortiosFormat::Feed => feed::of(target, part, settings)?,
+            FortiosFormat::Feed => feed::of(limits, part, settings)?,
             FortiosFormat::Cli => Vec::new(),
         };
         let (policies, places) = if settings.policies {
-            policy::of(target, part, &flows, settings, &feeds)?
+            policy::of(limits, part, &flows, settings, &feeds)?
         } else {
             (Vec::new(), Vec::new())
         };
@@ -107,28 +108,20 @@ impl Objects {
             family.fqdns.sort_unstable_by(|left, right| left.name.cmp(&right.name));
             family.fqdns.dedup();
             family.count = family.v4.len() + family.v6.len() + family.fqdns.len();
-            let over = |object: String, what, count, limit, ways_out: &str| {
-                let (target, ways_out) = (target.clone(), ways_out.to_owned());
-                Err(RenderError::Limit { target, object, what, count, limit, ways_out })
-            };
-            if family.count > settings.address_limit {
-                return over(
-                    format!("{what} of the device"),
-                    "address objects",
-                    family.count,
-                    settings.address_limit,
-                    "raise `address-limit` to what the model takes, select regional tags, or use format = \"feed\"",
-                );
-            }
-            if family.groups.len() > settings.group_limit {
-                return over(
-                    format!("{what} of the device"),
-                    "address groups",
-                    family.groups.len(),
-                    settings.group_limit,
-                    "raise `group-limit` or `member-limit` to what the model takes, or use format = \"feed\"",
-                );
-            }
+            limits.check(
+                format!("{what} of the device"),
+                "address objects",
+                family.count,
+                settings.address_limit,
+                "raise `address-limit` to what the model takes, select regional tags, or use format = \"feed\"",
+            )?;
+            limits.check(
+                format!("{what} of the device"),
+                "address groups",
+                family.groups.len(),
+                settings.group_limit,
+                "raise `group-limit` or `member-limit` to what the model takes, or use format = \"feed\"",
+            )?;
         }
         Ok(Self { families, services, feeds, policies, places })
     }

@@ -14,6 +14,7 @@ use super::feed::Feed;
 use super::objects::{address, fqdn_names, group_name, plain, quoted, service_name, short};
 use crate::config::{Direction, Fortios, FortiosFormat, FortiosLog, FortiosText, Name, Service};
 use crate::render::RenderError;
+use crate::render::limits::Limits;
 use crate::render::naming::fit;
 use crate::ruleset::{Family, Flow, RuleSet};
 
@@ -60,13 +61,13 @@ pub(super) struct Probe {
 
 /// The policies of a rule set, by id, and the places of all its rules.
 pub(super) fn of(
-    target: &Name,
+    limits: &Limits<'_>,
     part: &RuleSet,
     flows: &[Flow<'_>],
     settings: &Fortios,
     feeds: &[Feed],
 ) -> Result<(Vec<Policy>, Vec<Place>), RenderError> {
-    let places = places(target, part, settings)?;
+    let places = places(limits, part, settings)?;
     let mut by_id: BTreeMap<u32, Policy> = BTreeMap::new();
     for place in &places {
         for (offset, family) in Family::ALL.into_iter().enumerate() {
@@ -82,16 +83,20 @@ pub(super) fn of(
                 .map(|service| service_name(settings, service))
                 .collect();
             let id = place.id + u32::from(offset > 0);
-            by_id.insert(id, policy(target, id, first, &services, settings, feeds)?);
+            by_id.insert(id, policy(limits, id, first, &services, settings, feeds)?);
         }
     }
     Ok((by_id.into_values().collect(), places))
 }
 
-fn places(target: &Name, part: &RuleSet, settings: &Fortios) -> Result<Vec<Place>, RenderError> {
+fn places(
+    limits: &Limits<'_>,
+    part: &RuleSet,
+    settings: &Fortios,
+) -> Result<Vec<Place>, RenderError> {
     let Some((first, count)) = settings.reserved() else {
         return Err(RenderError::Unfit {
-            target: target.clone(),
+            target: limits.target().clone(),
             message: "no policy ids are reserved: set first-policy-id and policy-count".to_owned(),
         });
     };
@@ -114,23 +119,19 @@ fn places(target: &Name, part: &RuleSet, settings: &Fortios) -> Result<Vec<Place
         places.push(Place { rule: rule.clone(), id: id.unwrap_or(first), fixed });
     }
     let limit = usize::try_from(count).unwrap_or(usize::MAX);
-    if needed > limit {
-        return Err(RenderError::Limit {
-            target: target.clone(),
-            object: format!("the range from {first} on"),
-            what: "policy ids in use",
-            count: needed,
-            limit,
-            ways_out: "raise `policy-count` to ids that nothing else uses, or carry fewer rules with `rules`"
-                .to_owned(),
-        });
-    }
+    limits.check(
+        format!("the range from {first} on"),
+        "policy ids in use",
+        needed,
+        limit,
+        "raise `policy-count` to ids that nothing else uses, or carry fewer rules with `rules`",
+    )?;
     places.sort_unstable_by_key(|place| place.id);
     Ok(places)
 }
 
 fn policy(
-    target: &Name,
+    limits: &Limits<'_>,
     id: u32,
     flow: &Flow<'_>,
     services: &[String],
@@ -140,17 +141,13 @@ fn policy(
     let family = flow.family;
     let prefix = settings.prefix.as_str();
     let own: Vec<String> = flow.own.iter().map(|net| address(prefix, &net.to_string())).collect();
-    if own.len() > settings.member_limit {
-        return Err(RenderError::Limit {
-            target: target.clone(),
-            object: format!("rule {}", flow.rule.name),
-            what: "own prefixes",
-            count: own.len(),
-            limit: settings.member_limit,
-            ways_out: "raise `member-limit` to what the model takes, or name wider subnets"
-                .to_owned(),
-        });
-    }
+    limits.check(
+        format!("rule {}", flow.rule.name),
+        "own prefixes",
+        own.len(),
+        settings.member_limit,
+        "raise `member-limit` to what the model takes, or name wider subnets",
+    )?;
     let remote: Vec<String> = match settings.format {
         FortiosFormat::Cli => vec![group_name(settings, &flow.group.name, family)],
         FortiosFormat::Feed => feeds

@@ -1,32 +1,24 @@
 //! What does not fit on the device is refused before anything is written.
 
 use super::objects::{Content, Member, Objects};
-use crate::config::{Name, Panos, PanosLists};
+use crate::config::{Panos, PanosLists};
 use crate::render::RenderError;
+use crate::render::limits::Limits;
 
 /// Checks everything that has a limit on the device.
-pub(super) fn check(target: &Name, objects: &Objects, settings: &Panos) -> Result<(), RenderError> {
-    let check = |object: &str, what, count: usize, limit: usize, ways_out: &str| {
-        if count <= limit {
-            return Ok(());
-        }
-        Err(RenderError::Limit {
-            target: target.clone(),
-            object: object.to_owned(),
-            what,
-            count,
-            limit,
-            ways_out: ways_out.to_owned(),
-        })
-    };
-    check(
+pub(super) fn check(
+    limits: &Limits<'_>,
+    objects: &Objects,
+    settings: &Panos,
+) -> Result<(), RenderError> {
+    limits.check(
         "the device",
         "address objects",
         objects.addresses.len(),
         settings.max_addresses,
         "select regional tags, use format = \"edl\", or raise `max-addresses` if the model takes more",
     )?;
-    check(
+    limits.check(
         "the device",
         "FQDN objects",
         objects.fqdns.len(),
@@ -38,8 +30,8 @@ pub(super) fn check(target: &Name, objects: &Objects, settings: &Panos) -> Resul
         let nested = members.iter().any(
             |member| matches!(member, Member::Named(name) if objects.groups.contains_key(name)),
         );
-        check(
-            &format!("group {} ({name})", group.of),
+        limits.check(
+            format!("group {} ({name})", group.of),
             if nested { "nested groups" } else { "members" },
             members.len(),
             settings.max_members,
@@ -50,18 +42,18 @@ pub(super) fn check(target: &Name, objects: &Objects, settings: &Panos) -> Resul
         for (what, members) in [("sources", &rule.source), ("destinations", &rule.destination)] {
             let ways_out = "split the rule, or name wider own prefixes";
             let object = format!("rule {}", rule.of);
-            check(&object, what, members.len(), Panos::MAX_RULE_MEMBERS, ways_out)?;
+            limits.check(&object, what, members.len(), Panos::MAX_RULE_MEMBERS, ways_out)?;
         }
     }
     let Some(lists) = &settings.lists else { return Ok(()) };
-    check_lists(objects, lists, check)
+    check_lists(limits, objects, lists)
 }
 
 /// Only lists that rules use count on the device.
 fn check_lists(
+    limits: &Limits<'_>,
     objects: &Objects,
     settings: &PanosLists,
-    check: impl Fn(&str, &'static str, usize, usize, &str) -> Result<(), RenderError>,
 ) -> Result<(), RenderError> {
     let used = |name: &String| {
         objects
@@ -70,14 +62,14 @@ fn check_lists(
             .any(|rule| rule.source.contains(name) || rule.destination.contains(name))
     };
     let used: Vec<_> = objects.lists.iter().filter(|(name, _)| used(name)).collect();
-    check(
+    limits.check(
         "the rules",
         "external dynamic lists",
         used.len(),
         settings.max_lists,
         "join groups, set families = \"together\", or raise `max-lists` if the model takes more",
     )?;
-    check(
+    limits.check(
         "the lists that rules use together",
         "entries",
         used.iter().map(|(_, list)| list.entries).sum(),

@@ -9,8 +9,8 @@ use super::table::{Bar, Cell, Level, Table};
 use crate::config::Name;
 use crate::report::text::{counted, grouped, relative};
 use crate::report::{
-    ClientStatus, FeedStatus, GroupStatus, History, HoldStatus, ListStatus, NameStatus,
-    ReceiverStatus, ServeStatus, Status, TargetStatus, sizes,
+    CapacityStatus, ClientStatus, FeedStatus, GroupStatus, History, HoldStatus, ListStatus,
+    NameStatus, ReceiverStatus, ServeStatus, Status, TargetStatus, sizes,
 };
 use crate::serve::plot;
 
@@ -26,7 +26,8 @@ pub(super) fn all(
             publications(status),
             holds(&status.holds, now),
             feeds(&status.feeds, now),
-            groups(&status.groups, history, now),
+            groups(status, history, now),
+            capacity(&status.capacity, now),
         ]
     });
     let of_serve = [lists(&serve.lists, now), clients(&serve.clients, now)];
@@ -134,7 +135,12 @@ fn feeds(feeds: &[FeedStatus], now: Timestamp) -> Table {
     }))
 }
 
-fn groups(groups: &[GroupStatus], history: Option<&History>, now: Timestamp) -> Table {
+fn groups(status: &Status, history: Option<&History>, now: Timestamp) -> Table {
+    let groups = &status.groups;
+    let surplus = |group: &GroupStatus| {
+        let found = status.widened.iter().find(|surplus| surplus.group == group.name);
+        found.map(ToString::to_string)
+    };
     let sizes = history.map(|history| sizes(groups, history)).unwrap_or_default();
     Table::new(
         "groups",
@@ -150,12 +156,30 @@ fn groups(groups: &[GroupStatus], history: Option<&History>, now: Timestamp) -> 
     )
     .rows(groups.iter().map(|group| {
         [
-            group.name.as_str().into(),
+            Cell::from(group.name.as_str()).beside(surplus(group)),
             Cell::number(group.v4_prefixes),
             Cell::number(group.v6_prefixes),
             Cell::number(group.v4_addresses),
             Cell::number(group.hosts),
             Cell::plot(sizes.get(&group.name).and_then(|sizes| plot::of(sizes, now))),
+        ]
+    }))
+}
+
+fn capacity(all: &[CapacityStatus], now: Timestamp) -> Table {
+    Table::new(
+        "capacity",
+        "Capacity",
+        [("Target", Short), ("Of", Long), ("Counted", Short), ("Used", Short), ("Forecast", Long)],
+    )
+    .rows(all.iter().map(|one| {
+        let forecast = one.forecast.text(one.limit, now);
+        [
+            one.target.as_str().into(),
+            one.object.as_str().into(),
+            one.what.as_str().into(),
+            Cell::bar(Bar::of(one.count as u64, one.limit as u64)),
+            if one.near { Cell::state(Level::Warn, forecast) } else { forecast.into() },
         ]
     }))
 }
