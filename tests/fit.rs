@@ -1,4 +1,5 @@
-//! Groups that are fitted into a number of prefixes: what is written, that it is the least, and that it is said everywhere.
+//! Groups that are fitted into a number of prefixes: what is written, that it is the least, and that it is said everywhere. And
+//! firewalls that are nearly full.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
@@ -236,4 +237,48 @@ fn hostnames_are_not_fitted() {
     );
     let (_, said) = expect(3, &["check", "--config", &config]);
     assert!(said.contains("groups.fitted has `fit` and `hosts`"), "{said}");
+}
+
+#[test]
+fn a_firewall_that_is_nearly_full_is_named_before_it_is() {
+    let folder = Folder::new();
+    let config = |prefixes: u8| {
+        let prefixes: Vec<String> =
+            (0..prefixes).map(|n| format!("\"198.51.100.{}/32\"", 2 * n)).collect();
+        let text = format!(
+            "cloud = \"example\"\n[groups.web]\nprefixes = [{}]\n[targets.lists.list]\nmax-entries = 100\n",
+            prefixes.join(", ")
+        );
+        folder.put("tagwall.toml", text)
+    };
+    let state = folder.arg("state");
+    let run = |code: i32, args: &[&str]| {
+        let output = tagwall().env("TAGWALL_STATE_DIR", &state).args(args).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?} {said}");
+        said
+    };
+    let path = config(89);
+    assert!(!run(0, &["render", "--config", &path]).contains("CAPACITY"));
+    assert!(!run(0, &["check", "--config", &path]).contains("of 100 prefixes"));
+    config(90);
+    let near = "list web.txt: 90 of 100 prefixes (90 %), not enough history for a forecast";
+    assert!(
+        run(0, &["render", "--config", &path, "--dry-run"]).contains("CAPACITY of target lists")
+    );
+    let said = run(0, &["render", "--config", &path]);
+    assert!(said.contains("CAPACITY of target lists") && said.contains(near), "{said}");
+    for args in [["check", "--config", &path], ["status", "--config", &path]] {
+        let said = run(0, &args).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(near), "{args:?} {said}");
+    }
+    // What each generation used is kept, for the forecasts to come.
+    let history: Value =
+        serde_json::from_str(&run(0, &["history", "--json", "--config", &path])).unwrap();
+    let counts =
+        [0, 1].map(|index| history["generations"][index]["loads"]["lists"][0]["count"].clone());
+    assert_eq!(counts, [90, 89]);
+    // And what does not fit is refused.
+    config(101);
+    assert!(run(5, &["render", "--config", &path]).contains("more than the 100 that fit"));
 }

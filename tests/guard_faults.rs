@@ -22,6 +22,7 @@ use tagwall::config::{Config, Name};
 use tagwall::feed;
 use tagwall::guard::{self, Belief, Kind, Offer, Offers};
 use tagwall::intent::Intent;
+use tagwall::operate::{Outcome, Replay};
 use tagwall::prefix::PrefixSet;
 use tagwall::selection::{self, HostAddresses, Publications};
 use tagwall::snapshot::{Cloud, Publication, Snapshot, TagContent, TagName};
@@ -291,4 +292,37 @@ fn the_same_publication_again_changes_nothing() {
     let written = once.write().unwrap();
     assert!(written.len() < 3 << 20, "{} bytes", written.len());
     assert_eq!(Belief::read(&written).unwrap(), once);
+}
+
+/// What was really published, in order: at most so many hundredths of the publications may have a hold, and each says why.
+#[test]
+fn real_history_is_nearly_always_believed() {
+    let Some(first) = common::feeds::real("public/ServiceTags_Public_20240115.json") else {
+        return;
+    };
+    let mut files: Vec<_> = std::fs::read_dir(first.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .collect();
+    files.sort();
+    let config = |text: &str| Config::parse(Path::new("test.toml"), text.to_owned()).unwrap();
+    for (what, config, most) in
+        [("regional profile", config(REGIONAL), 3), ("seven tags", config(&global()), 6)]
+    {
+        let (policy, mut replay) = (config.policy(), Replay::new(&config));
+        let mut held = 0;
+        for path in &files {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let step = replay.step(name, feed::from_file(path, &policy).unwrap());
+            assert_ne!(step.outcome, Outcome::Refused, "{name}: {:?}", step.reason);
+            held += usize::from(!step.held.is_empty());
+            for line in &step.held {
+                assert!(!line.why.is_empty());
+                println!("{what}: {name}: {} of {}: {}", line.kind.name(), line.group, line.why);
+            }
+        }
+        println!("{what}: {held} of {} publications have a hold", files.len());
+        assert!(held * 100 <= most * files.len(), "{what}: {held} of {}", files.len());
+    }
 }

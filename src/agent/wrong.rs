@@ -247,7 +247,7 @@ mod tests {
     use super::super::notifying::Facts;
     use super::*;
     use crate::config::Config;
-    use crate::report::Status;
+    use crate::report::{CapacityStatus, Forecast, Status};
     use crate::state::Memory;
 
     const CONFIG: &str = "cloud = \"public\"\n[groups.storage]\ntags = [\"Storage\"]\n[feeds.api.discovery]\n\
@@ -318,6 +318,34 @@ mod tests {
 
     fn failed(subject: &str) -> Vec<(EventKind, String)> {
         vec![(EventKind::Failed, subject.to_owned())]
+    }
+
+    #[test]
+    fn a_firewall_that_is_nearly_full_is_one_subject_a_target() {
+        let mut case = Case::new(CONFIG);
+        let limit = |target: &str, object: &str, near: bool| CapacityStatus {
+            target: target.parse().unwrap(),
+            object: object.to_owned(),
+            what: "prefixes".to_owned(),
+            count: 90,
+            limit: 100,
+            forecast: Forecast::NotGrowing,
+            near,
+        };
+        case.status.capacity = vec![
+            limit("edge", "group sql", true),
+            limit("edge", "group storage", true),
+            limit("edge", "group web", false),
+            limit("local", "group sql", false),
+        ];
+        let told = all(&case.view());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(
+            (told[0].kind, told[0].subject.as_str()),
+            (EventKind::Expiring, "target edge capacity")
+        );
+        assert!(told[0].summary.contains("group sql: 90 of 100 prefixes (90 %)"), "{told:?}");
+        assert!(told[0].summary.contains("group storage") && !told[0].summary.contains("web"));
     }
 
     #[test]
