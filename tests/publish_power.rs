@@ -48,7 +48,7 @@ fn hindrance() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("power cuts need root".to_owned());
     }
-    for program in ["qemu-storage-daemon", "losetup", "mkfs.ext4", "mount", "umount"] {
+    for program in ["qemu-storage-daemon", "losetup", "blockdev", "mkfs.ext4", "mount", "umount"] {
         if Command::new(program).arg("--version").output().is_err() {
             return Some(format!("{program} is not installed"));
         }
@@ -75,6 +75,8 @@ impl Mounted {
             return None;
         }
         let device = String::from_utf8_lossy(&device.stdout).trim().to_owned();
+        // Where others use loop devices too, one may still remember what it had before.
+        must("blockdev", &["--flushbufs", &device]);
         let options = "noauto_da_alloc";
         let mounted =
             run("mount", &["-t", "ext4", "-o", options, &device, place.to_str().unwrap()]);
@@ -313,6 +315,9 @@ fn a_power_cut_at_any_moment_leaves_a_whole_generation_and_none_that_was_reporte
         eprintln!("skipped: {reason}");
         return;
     }
+    // Loop devices that others take and give back at the same time have been seen to show what they had before.
+    let alone = File::create(std::env::temp_dir().join("tagwall-power-cuts.lock")).unwrap();
+    alone.lock().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let (disk, base, place) = (folder.join("disk"), folder.join("base"), folder.join("mounted"));
