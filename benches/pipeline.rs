@@ -80,7 +80,9 @@ fn seven_tags(criterion: &mut Criterion) {
         bench.iter(|| pipeline::rules(&config, &publications, &HostAddresses::new()).unwrap());
     });
     group.bench_function("render four targets", |bench| {
-        bench.iter(|| render::render(&config, &rule_set, None, &templates, &[]).unwrap());
+        bench.iter(|| {
+            render::render(&config, &rule_set, rule_set.digest(), None, &templates, &[]).unwrap()
+        });
     });
     group.finish();
 }

@@ -58,8 +58,9 @@ fn requests(target: &str, feeds: &[PathBuf]) -> [Request; 2] {
         let rule_set =
             pipeline::rules(&config, &publications, &tagwall::selection::HostAddresses::new())
                 .unwrap();
-        let artifacts =
-            render::render(&config, &rule_set, None, &templates, &[]).unwrap().artifacts;
+        let rendered =
+            render::render(&config, &rule_set, rule_set.digest(), None, &templates, &[]).unwrap();
+        let artifacts = rendered.artifacts;
         let now = jiff::Timestamp::now();
         Request::of(&config, rule_set, artifacts, &publications, "bench".to_owned(), now).unwrap()
     });

@@ -14,12 +14,15 @@ use crate::intent::Intent;
 use crate::render::{self, Artifact, Load, RenderError, Rendered, Templates};
 use crate::ruleset::RuleSet;
 use crate::selection::{self, HostAddresses, Publications};
+use crate::snapshot::Digest;
 
 /// What is to be done: the rules, and the files that carry them.
 #[derive(Debug)]
 pub struct Plan {
     /// The vendor-neutral rules.
     pub rule_set: RuleSet,
+    /// Its digest.
+    pub digest: Digest,
     /// The files of every target wanted.
     pub artifacts: Vec<Artifact>,
     /// How much of each limit of its firewall a target uses.
@@ -114,9 +117,10 @@ pub fn plan(
     wanted: &[Name],
 ) -> Result<Plan, PlanError> {
     let rule_set = rules(config, publications, hosts)?;
+    let digest = rule_set.digest();
     let Rendered { artifacts, loads } =
-        render::render(config, &rule_set, previous, templates, wanted)?;
-    Ok(Plan { rule_set, artifacts, loads })
+        render::render(config, &rule_set, digest, previous, templates, wanted)?;
+    Ok(Plan { rule_set, digest, artifacts, loads })
 }
 
 /// The rules alone, for those who ask about them without rendering.

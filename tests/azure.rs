@@ -9,11 +9,17 @@
 #![expect(clippy::panic, reason = "a test may fail by panicking")]
 #![expect(clippy::print_stderr, reason = "says what was skipped")]
 
+mod common;
+#[path = "azure/deltas.rs"]
+mod deltas;
+#[path = "azure/readers.rs"]
+mod readers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
+use readers::{az, commands, meaning, run_python};
 use serde_json::{Value, json};
 use tagwall::config::{Config, Direction};
 use tagwall::pipeline::rules;
@@ -52,248 +58,12 @@ fn with_target(settings: &str) -> Config {
 
 fn files(config: &Config, rule_set: &RuleSet, previous: Option<&RuleSet>) -> Vec<Artifact> {
     let templates = Templates::load(config).unwrap();
-    render(config, rule_set, previous, &templates, &[]).unwrap().artifacts
+    render(config, rule_set, rule_set.digest(), previous, &templates, &[]).unwrap().artifacts
 }
 
 fn text<'a>(artifacts: &'a [Artifact], file: &str) -> &'a str {
     let found = artifacts.iter().find(|artifact| artifact.file == file);
     std::str::from_utf8(&found.unwrap_or_else(|| panic!("no file {file}")).bytes).unwrap()
-}
-
-/// The real publication of 2025-09-08.
-fn real() -> Option<PathBuf> {
-    let folder = std::env::var_os("TAGWALL_FEEDS")
-        .map_or_else(|| root().join("../shared/feeds"), PathBuf::from);
-    let path = folder.join("public/ServiceTags_Public_20250908.json");
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is absent (set TAGWALL_FEEDS)", path.display());
-    None
-}
-
-/// A Python with these packages, made once by pip below the target folder.
-fn python(name: &str, packages: &[&str], module: &str, install: bool) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let python = folder.join("bin/python");
-    let works = || {
-        let command = Command::new(&python).args(["-c", &format!("import {module}")]).output();
-        command.is_ok_and(|output| output.status.success())
-    };
-    if !works() && install {
-        let run = |program: &Path, arguments: &[&str]| {
-            Command::new(program).args(arguments).output().is_ok_and(|made| made.status.success())
-        };
-        let folder = folder.to_str()?;
-        let mut pip = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        pip.extend(packages);
-        _ = run(Path::new("python3"), &["-m", "venv", folder]) && run(&python, &pip);
-    }
-    let works = works();
-    if !works {
-        eprintln!("skipped: no Python with {} ({})", packages.join(", "), folder.display());
-    }
-    works.then_some(python)
-}
-
-fn reader() -> Option<&'static PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let packages = ["azure-mgmt-network", "python-hcl2", "tree-sitter", "tree-sitter-bicep"];
-    let modules = "azure.mgmt.network, hcl2, tree_sitter, tree_sitter_bicep";
-    PYTHON.get_or_init(|| python("venv-azure", &packages, modules, true)).as_ref()
-}
-
-fn az() -> Option<&'static PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let install = std::env::var_os("TAGWALL_AZ_CLI").is_some();
-    PYTHON.get_or_init(|| python("venv-azcli", &["azure-cli"], "azure.cli.core", install)).as_ref()
-}
-
-fn run_python(python: &Path, script: &str, arguments: &[&str], artifacts: &[Artifact]) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(python);
-    command.arg(root().join("tests/azure").join(script)).args(arguments);
-    for artifact in artifacts {
-        let path = folder.path().join(&artifact.file);
-        std::fs::write(&path, &artifact.bytes).unwrap();
-        command.arg(path);
-    }
-    let output = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script} {arguments:?}: {errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// The options of each az command of a script: words as a shell splits them (everything is single-quoted).
-fn commands(script: &str) -> Vec<(String, BTreeMap<String, Vec<String>>)> {
-    let mut commands = Vec::new();
-    for line in script.lines().filter(|line| line.starts_with("az ")) {
-        let mut words: Vec<(String, bool)> = Vec::new();
-        let (mut word, mut quoted, mut inside) = (String::new(), false, false);
-        let mut letters = line.chars();
-        while let Some(letter) = letters.next() {
-            match letter {
-                '\'' => (inside, quoted) = (!inside, true),
-                '\\' if !inside => word.push(letters.next().unwrap()),
-                ' ' if !inside => {
-                    words.push((std::mem::take(&mut word), std::mem::take(&mut quoted)));
-                }
-                _ => {
-                    let bare = letter.is_ascii_lowercase() || letter == '-';
-                    assert!(inside || bare, "{letter:?} is not quoted in {line}");
-                    word.push(letter);
-                }
-            }
-        }
-        assert!(!inside, "{line}");
-        words.push((word, quoted));
-        let split = words.iter().position(|(word, _)| word.starts_with("--")).unwrap();
-        let command: Vec<&str> = words[1..split].iter().map(|(word, _)| word.as_str()).collect();
-        let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut last = String::new();
-        for (word, quoted) in &words[split..] {
-            if !quoted && word.starts_with("--") {
-                last.clone_from(word);
-                assert!(options.insert(last.clone(), Vec::new()).is_none(), "{word} twice: {line}");
-            } else {
-                options.get_mut(&last).unwrap().push(word.clone());
-            }
-        }
-        commands.push((command.join(" "), options));
-    }
-    commands
-}
-
-/// What a script of az commands means, in the form of tests/azure/read.py.
-fn meaning_of_script(scripts: &[&str]) -> Value {
-    let (mut routes, mut rules) = (Vec::new(), Vec::new());
-    for (command, options) in scripts.iter().flat_map(|script| commands(script)) {
-        let one = |key: &str| match options[key].as_slice() {
-            [one] => one.clone(),
-            other => panic!("{key}: {other:?}"),
-        };
-        match command.as_str() {
-            "network route-table route create" => routes.push(json!({
-                "name": one("--name"), "parent": one("--route-table-name"), "prefix": one("--address-prefix"),
-                "hop": one("--next-hop-type"), "address": null,
-            })),
-            "network nsg rule create" => rules.push(json!({
-                "name": one("--name"), "parent": one("--nsg-name"), "description": one("--description"),
-                "priority": one("--priority").parse::<u32>().unwrap(), "access": one("--access"),
-                "direction": one("--direction"), "protocol": one("--protocol"),
-                "sources": options["--source-address-prefixes"],
-                "destinations": options["--destination-address-prefixes"],
-                "source_ports": options["--source-port-ranges"], "ports": options["--destination-port-ranges"],
-            })),
-            other => panic!("az {other}"),
-        }
-    }
-    json!({ "routes": routes, "rules": rules, "tables": [] })
-}
-
-/// What the files of one target mean; none where no reader can be had.
-fn meaning(format: &str, artifacts: &[Artifact]) -> Option<Value> {
-    if format == "cli" {
-        return Some(meaning_of_script(&[
-            text(artifacts, "routes.az.sh"),
-            text(artifacts, "nsg.az.sh"),
-        ]));
-    }
-    Some(run_python(reader()?, "read.py", &[format], artifacts))
-}
-
-/// What the rule set says, computed here by other means than in the dialect.
-fn expected(rule_set: &RuleSet, prefixes: bool) -> (BTreeSet<String>, Vec<Value>) {
-    let mut routes = BTreeSet::new();
-    for route in &rule_set.routes {
-        match &route.destination {
-            // The example's subnets are IPv4 only.
-            Destination::Tag { prefixes: all, .. } if prefixes => {
-                routes.extend(all.v4().iter().map(ToString::to_string));
-            }
-            Destination::Tag { tag, .. } => _ = routes.insert(tag.to_string()),
-            Destination::Prefix(prefix) => _ = routes.insert(prefix.to_string()),
-        }
-    }
-    let mut rules = Vec::new();
-    for direction in [Direction::Inbound, Direction::Outbound] {
-        for (index, rule) in
-            rule_set.security.iter().filter(|rule| rule.direction == direction).enumerate()
-        {
-            let far: Vec<String> = match &rule.peer {
-                Peer::Tag(tag) => vec![tag.to_string()],
-                Peer::Prefixes(prefixes) => prefixes.iter().map(|net| net.to_string()).collect(),
-            };
-            let near = vec!["VirtualNetwork".to_owned()];
-            let inbound = direction == Direction::Inbound;
-            let (sources, destinations) = if inbound { (far, near) } else { (near, far) };
-            let ports: Vec<_> = rule.services.iter().map(|one| one.ports.to_string()).collect();
-            let protocol = rule.protocol.name();
-            rules.push(json!({
-                "name": format!("tw-{}", rule.name), "parent": "nsg",
-                "description": format!("tagwall: {}", rule.purpose), "priority": 1000 + 10 * index,
-                "access": "Allow", "direction": if inbound { "Inbound" } else { "Outbound" },
-                "protocol": format!("{}{}", protocol[..1].to_uppercase(), &protocol[1..]),
-                "sources": sources, "destinations": destinations, "source_ports": ["*"], "ports": ports,
-            }));
-        }
-    }
-    (routes, rules)
-}
-
-/// Checks one rule set in all formats, with tags as they are and as prefixes.
-fn all_formats_say(profile: &str, publications: &Publications) -> usize {
-    let mut compared = 0;
-    for tags in ["tag", "prefixes"] {
-        for format in FORMATS {
-            let config = parse(&format!(
-                "{profile}\n[targets.t.azure]\nformat = \"{format}\"\ntags = \"{tags}\"\n{SETTINGS}"
-            ));
-            let rule_set = rules(&config, publications, &HostAddresses::new()).unwrap();
-            let artifacts = files(&config, &rule_set, None);
-            assert_eq!(artifacts.len(), 2);
-            let Some(meaning) = meaning(format, &artifacts) else { continue };
-            let (routes, rules) = expected(&rule_set, tags == "prefixes");
-            let read = meaning["routes"].as_array().unwrap();
-            let to: BTreeSet<String> =
-                read.iter().map(|route| route["prefix"].as_str().unwrap().to_owned()).collect();
-            assert_eq!(to, routes, "{format} {tags}");
-            assert_eq!(read.len(), to.len(), "a destination twice");
-            let names: BTreeSet<&str> =
-                read.iter().map(|route| route["name"].as_str().unwrap()).collect();
-            assert_eq!(names.len(), read.len(), "a name twice");
-            for route in read {
-                assert_eq!((&route["hop"], &route["parent"]), (&json!("Internet"), &json!("rt")));
-                let name = route["name"].as_str().unwrap();
-                assert!(name.starts_with("tw-apim-prod-") && name.len() <= 80, "{name}");
-                let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-                assert!(name.chars().all(harmless), "{name}");
-            }
-            assert_eq!(meaning["rules"], Value::from(rules), "{format} {tags}");
-            assert_eq!(meaning["tables"], json!([]));
-            compared += 1;
-        }
-    }
-    compared
-}
-
-#[test]
-fn every_format_says_what_the_rule_set_says() {
-    let text = example_text();
-    let profile = text.split("# One of the four").next().unwrap();
-    let compared = all_formats_say(profile, &example_feed(&parse(&text)));
-    assert!(compared >= 2, "the shell scripts need no other reader");
-}
-
-#[test]
-fn every_format_says_it_of_the_real_publication() {
-    let Some(path) = real() else { return };
-    let text = example_text();
-    let profile = text.split("# One of the four").next().unwrap();
-    let profile = profile.replace("cloud = \"example\"", "cloud = \"public\"");
-    let config = parse(&profile);
-    let publication = tagwall::feed::from_file(&path, &config.policy()).unwrap();
-    assert!(all_formats_say(&profile, &[(Cloud::Public, publication)].into()) >= 2);
 }
 
 #[test]
@@ -352,7 +122,14 @@ fn a_whole_table_has_its_default_route_and_says_what_it_deletes() {
              default-route-next-hop = \"10.0.0.4\"\n"
         );
         let config = with_target(&settings);
-        let error = render(&config, &rule_set, None, &Templates::load(&config).unwrap(), &[]);
+        let error = render(
+            &config,
+            &rule_set,
+            rule_set.digest(),
+            None,
+            &Templates::load(&config).unwrap(),
+            &[],
+        );
         let error = error.unwrap_err().to_string();
         assert!(error.contains("default-route-next-hop-ipv6"), "{error}");
     }
@@ -418,7 +195,7 @@ fn limits_are_errors_with_ways_out() {
         let config = with_target(&format!("format = \"cli\"\n{SETTINGS}{settings}\n"));
         let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
         let templates = Templates::load(&config).unwrap();
-        match render(&config, &rule_set, None, &templates, &[]) {
+        match render(&config, &rule_set, rule_set.digest(), None, &templates, &[]) {
             Err(error @ RenderError::Limit { .. }) => {
                 let message = error.to_string();
                 assert!(message.contains(object) && message.contains(way), "{message}");
@@ -493,127 +270,6 @@ fn other_address_space_leaves_every_byte() {
     }
     assert_ne!(rule_set.digest(), other.digest());
     assert_eq!(files(&config, &rule_set, None), files(&config, &other, None));
-}
-
-/// A model of a table and a group: what each script does to them, refusals included.
-#[derive(Debug, Default, PartialEq, Clone)]
-struct Model {
-    routes: BTreeMap<String, String>,
-    rules: BTreeMap<String, (String, String, String)>,
-}
-
-impl Model {
-    fn run(&mut self, script: &str) {
-        for (command, options) in commands(script) {
-            let one = |key: &str| options[key][0].clone();
-            let name = one("--name");
-            match command.as_str() {
-                "network route-table route create" => {
-                    let to = one("--address-prefix");
-                    let other =
-                        self.routes.iter().find(|(other, known)| **other != name && **known == to);
-                    assert!(other.is_none(), "RouteConflict: {name} and {other:?}");
-                    self.routes.insert(name, to);
-                }
-                "network route-table route delete" => _ = self.routes.remove(&name),
-                "network nsg rule create" => {
-                    let mut meaning = options.clone();
-                    meaning.remove("--priority");
-                    let rule = (one("--direction"), one("--priority"), format!("{meaning:?}"));
-                    self.place(name, rule);
-                }
-                "network nsg rule update" => {
-                    let mut rule = self
-                        .rules
-                        .get(&name)
-                        .unwrap_or_else(|| panic!("{name}: not found"))
-                        .clone();
-                    rule.1 = one("--priority");
-                    self.place(name, rule);
-                }
-                "network nsg rule delete" => _ = self.rules.remove(&name),
-                other => panic!("az {other}"),
-            }
-        }
-    }
-
-    fn place(&mut self, name: String, rule: (String, String, String)) {
-        let taken = self
-            .rules
-            .iter()
-            .find(|(other, known)| **other != name && known.0 == rule.0 && known.1 == rule.1);
-        assert!(taken.is_none(), "SecurityRuleConflict: {name} and {taken:?}");
-        self.rules.insert(name, rule);
-    }
-}
-
-#[test]
-fn delta_and_full_lead_from_any_state_to_any_other() {
-    let text_now = example_text();
-    let profile = text_now.split("# One of the four").next().unwrap();
-    let target = format!("[targets.t.azure]\nformat = \"cli\"\n{SETTINGS}");
-    let variants = [
-        profile.to_owned(),
-        profile.replace("\"192.0.2.10/32\", ", ""),
-        profile.replace(", \"kms\"", "").replace("\"entra\", ", ""),
-        profile.replace("\"entra\", \"event-hubs\", \"kms\"", "\"connectors\", \"git\""),
-        profile
-            .replace("regions = [\"westeurope\", \"northeurope\"]", "regions = [\"northeurope\"]"),
-        profile.replace("[apim.prod]", "[apim.other]"),
-        format!("{profile}\n[apim.a]{}", profile.split("[apim.prod]").nth(1).unwrap()),
-    ];
-    let states: Vec<(Config, RuleSet)> = variants
-        .iter()
-        .map(|profile| {
-            let config = parse(&format!("{profile}\n{target}"));
-            let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
-            (config, rule_set)
-        })
-        .collect();
-    let foreign = Model {
-        routes: [("to-firewall".to_owned(), "0.0.0.0/0".to_owned())].into(),
-        rules: [("deny".to_owned(), ("Inbound".to_owned(), "4096".to_owned(), String::new()))]
-            .into(),
-    };
-    let fresh = |(config, rule_set): &(Config, RuleSet)| {
-        let artifacts = files(config, rule_set, None);
-        let mut model = foreign.clone();
-        model.run(text(&artifacts, "routes.az.sh"));
-        model.run(text(&artifacts, "nsg.az.sh"));
-        model
-    };
-    let mut moved = 0;
-    for old in &states {
-        for new in &states {
-            let mut model = fresh(old);
-            let artifacts = files(&new.0, &new.1, Some(&old.1));
-            let delta = text(&artifacts, "routes.delta.az.sh");
-            moved += delta.matches("nsg rule update").count();
-            assert!(!delta.contains("'to-firewall'") && !delta.contains("'deny'"));
-            model.run(delta);
-            model.run(text(&artifacts, "routes.az.sh"));
-            model.run(text(&artifacts, "nsg.az.sh"));
-            assert_eq!(model, fresh(new));
-            // Full files do not depend on history, and a second run changes nothing.
-            let again = files(&new.0, &new.1, None);
-            assert_eq!(again[..], artifacts[..2]);
-            model.run(text(&again, "routes.az.sh"));
-            model.run(text(&again, "nsg.az.sh"));
-            assert_eq!(model, fresh(new));
-        }
-    }
-    assert!(moved > 0, "no variant moved a priority");
-}
-
-#[test]
-fn terraform_needs_no_delta() {
-    for (format, deltas) in [("terraform", 0), ("bicep", 1), ("arm", 1), ("cli", 1)] {
-        let config = with_target(&format!("format = \"{format}\"\n{SETTINGS}"));
-        let rule_set = rules(&config, &example_feed(&config), &HostAddresses::new()).unwrap();
-        let artifacts = files(&config, &rule_set, Some(&RuleSet::default()));
-        let found = artifacts.iter().filter(|file| file.file.contains(".delta.")).count();
-        assert_eq!(found, deltas, "{format}");
-    }
 }
 
 /// Every character that a name can have, and in the only free text (the purpose of a rule) everything that a language

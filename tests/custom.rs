@@ -22,7 +22,8 @@ fn rendered(config: &Config) -> (RuleSet, Vec<Artifact>) {
     let rule_set =
         rules(config, &[(Cloud::Example, publication)].into(), &HostAddresses::new()).unwrap();
     let templates = Templates::load(config).unwrap();
-    let artifacts = render(config, &rule_set, None, &templates, &[]).unwrap().artifacts;
+    let artifacts =
+        render(config, &rule_set, rule_set.digest(), None, &templates, &[]).unwrap().artifacts;
     (rule_set, artifacts)
 }
 

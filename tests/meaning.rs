@@ -2,16 +2,18 @@
 //!
 //! A configuration that uses everything is rendered for every target; each target's files are loaded where a firewall is
 //! at hand, read back, and compared as (direction, interface, own prefix, protocol, ports, remote addresses) with what
-//! the json target says. A further dialect is one more reader in [`READERS`].
+//! the json target says. A further dialect is one more reader in [`READERS`]. Lists that firewalls fetch hold the same groups.
 #![allow(clippy::unwrap_used, reason = "to panic is how a test fails")]
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::meaning::{Chains, Meaning, Way};
 use common::{Namespace, feeds, loaded};
 use serde_json::Value;
+use tagwall::prefix::PrefixSet;
 
 /// Reads a target's folder back; none when the firewall is not at hand.
 type Reader = fn(&Path) -> Option<Meaning>;
@@ -51,6 +53,40 @@ mode = "plain"
 rest = "reject"
 egress = ["wan0", "ppp*"]
 [targets.list.list]
+[targets.list-apart.list]
+layout = "apart"
+[targets.panos-edl.panos]
+format = "edl"
+from = ["azure"]
+to = ["untrust"]
+[targets.panos-edl.panos.lists]
+max-lists = 100
+base-url = "https://lists.example.com/panos-edl"
+[targets.panos-edl-apart.panos]
+format = "edl"
+from = ["azure"]
+to = ["untrust"]
+[targets.panos-edl-apart.panos.lists]
+max-lists = 100
+base-url = "https://lists.example.com/panos-edl-apart"
+families = "apart"
+[targets.fortios-feed.fortios]
+format = "feed"
+version = "7.4.8"
+url = "https://lists.example.com/fortios-feed"
+first-policy-id = 7000
+policy-count = 200
+own-interfaces = ["azure"]
+internet-interfaces = ["wan1"]
+[targets.fortios-feed-apart.fortios]
+format = "feed"
+version = "7.4.8"
+layout = "apart"
+url = "https://lists.example.com/fortios-feed-apart"
+first-policy-id = 7000
+policy-count = 200
+own-interfaces = ["azure"]
+internet-interfaces = ["wan1"]
 [targets.json.json]
 "#;
 
@@ -200,7 +236,19 @@ fn one_meaning(cloud: &str, publication: Option<&Path>) {
     let mut groups = loaded::json_groups(&document);
     assert_eq!(groups.len(), plan.rule_set.groups.len());
     groups.retain(|_, prefixes| !prefixes.is_empty());
-    assert_eq!(loaded::lists(&folder.path().join("list")), groups);
+    let apart: BTreeMap<String, PrefixSet> = groups
+        .iter()
+        .flat_map(|(name, all)| {
+            [(format!("{name}-v4"), all.only_v4()), (format!("{name}-v6"), all.only_v6())]
+        })
+        .filter(|(_, prefixes)| !prefixes.is_empty())
+        .collect();
+    // What firewalls fetch: nothing but the groups, whichever firewall it is for.
+    for target in ["list", "panos-edl", "fortios-feed"] {
+        assert_eq!(loaded::lists(&folder.path().join(target)), groups, "{target}");
+        let target = format!("{target}-apart");
+        assert_eq!(loaded::lists(&folder.path().join(&target)), apart, "{target}");
+    }
 
     for (target, read) in READERS {
         let Some(actual) = read(&folder.path().join(target)) else { continue };

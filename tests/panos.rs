@@ -7,12 +7,20 @@
     reason = "to panic is how a test fails"
 )]
 
+mod common;
+#[path = "panos/meaning.rs"]
+mod meaning;
+#[path = "panos/pan_os_python.rs"]
+mod pan_os_python;
 #[path = "common/panos_model.rs"]
 mod panos_model;
+#[path = "panos/refusals.rs"]
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use common::feeds::public;
 
 use panos_model::{Attributes, Device, Key};
 use serde_json::Value;
@@ -252,25 +260,6 @@ fn deltas_lead_where_full_scripts_lead() {
     walk(&steps);
 }
 
-/// The Public publications in order, or nothing (and a word about it).
-fn publications() -> Vec<PathBuf> {
-    let folder = std::env::var_os("TAGWALL_FEEDS")
-        .map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"),
-            PathBuf::from,
-        )
-        .join("public");
-    let entries =
-        std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
-    found.sort();
-    if found.is_empty() {
-        eprintln!("skipped: no publications in {}", folder.display());
-    }
-    found
-}
-
 const REAL: &str = r#"
 cloud = "public"
 
@@ -305,7 +294,7 @@ services = ["tcp/443"]
 
 #[test]
 fn real_publications_follow_each_other() {
-    let files = publications();
+    let files = public();
     let steps: Vec<_> = files
         .iter()
         .map(|file| {
@@ -316,118 +305,6 @@ fn real_publications_follow_each_other() {
         .collect();
     if !steps.is_empty() {
         walk(&steps);
-    }
-}
-
-type Meaning = BTreeSet<(String, BTreeSet<String>, BTreeSet<String>, String, String)>;
-
-/// What the device lets through: rule, source, destination, protocol, ports.
-fn meaning_of(device: &Device) -> Meaning {
-    let mut meaning = Meaning::new();
-    for ((kind, name), rule) in ours(device) {
-        if kind != "security" {
-            continue;
-        }
-        assert_eq!(rule["action"], BTreeSet::from(["allow".to_owned()]));
-        assert_eq!(rule["application"], BTreeSet::from(["any".to_owned()]));
-        let end = |path: &str| {
-            rule[path].iter().flat_map(|name| device.expand(name)).collect::<BTreeSet<_>>()
-        };
-        for service in &rule["service"] {
-            let service = &device.objects[&("service".to_owned(), service.clone())];
-            for protocol in ["tcp", "udp"] {
-                if let Some(ports) = service.get(&format!("protocol {protocol} port")) {
-                    let ports = ports.iter().next().unwrap().clone();
-                    let name = name.strip_prefix("azst-").unwrap().to_owned();
-                    meaning.insert((
-                        name,
-                        end("source"),
-                        end("destination"),
-                        protocol.to_owned(),
-                        ports,
-                    ));
-                }
-            }
-        }
-    }
-    meaning
-}
-
-/// The same of the json target, without rules that nothing but a wildcard could serve.
-fn meaning_of_json(text: &str) -> Meaning {
-    let document: Value = serde_json::from_str(text).unwrap();
-    let texts = |value: &Value| -> BTreeSet<String> {
-        value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|text| text.as_str().unwrap().to_owned())
-            .collect()
-    };
-    let end = |value: &Value| -> BTreeSet<String> {
-        let Some(name) = value.as_str() else { return texts(value) };
-        let groups = document["groups"].as_array().unwrap();
-        let group = groups.iter().find(|group| group["name"] == name).unwrap();
-        let hosts = texts(&group["hosts"]).into_iter().filter(|host| !host.starts_with('*'));
-        texts(&group["v4"]).into_iter().chain(texts(&group["v6"])).chain(hosts).collect()
-    };
-    let rules = document["rules"].as_array().unwrap().iter();
-    rules
-        .map(|rule| {
-            let ports: Vec<&str> = rule["ports"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|port| port.as_str().unwrap())
-                .collect();
-            let text = |key: &str| rule[key].as_str().unwrap().to_owned();
-            (
-                text("name"),
-                end(&rule["source"]),
-                end(&rule["destination"]),
-                text("protocol"),
-                ports.join(","),
-            )
-        })
-        .filter(|rule| !rule.1.is_empty() && !rule.2.is_empty())
-        .collect()
-}
-
-#[test]
-fn rules_mean_what_the_rule_set_means() {
-    let config = config(&with_variants(EXAMPLE));
-    let mut steps = vec![(example(&config), config)];
-    if let Some(last) = publications().last() {
-        let config = self::config(&with_variants(REAL));
-        let publication = feed::from_file(last, &config.policy()).unwrap();
-        steps.push((Publications::from([(Cloud::Public, publication)]), config));
-    }
-    for (publications, config) in steps {
-        let (_, files) = render(&config, &publications, None).unwrap();
-        let expected = meaning_of_json(&files["json/ruleset.json"]);
-        assert!(expected.len() > 5);
-        for (name, file, _) in VARIANTS.iter().filter(|variant| variant.0 != "edl") {
-            let mut device = device();
-            load(&mut device, file, &files[&format!("{name}/{file}")]);
-            assert_eq!(meaning_of(&device), expected, "{name}");
-        }
-        // A list stands for its file.
-        let mut device = device();
-        load(&mut device, "edl.set", &files["edl/edl.set"]);
-        let from_lists = |names: BTreeSet<String>| -> BTreeSet<String> {
-            let expand = |name: String| match name.strip_prefix("list azst-") {
-                Some(list) => {
-                    files[&format!("edl/{list}.txt")].lines().map(str::to_owned).collect()
-                }
-                None => vec![name],
-            };
-            names.into_iter().flat_map(expand).collect()
-        };
-        let meaning: Meaning = meaning_of(&device)
-            .into_iter()
-            .map(|rule| (rule.0, from_lists(rule.1), from_lists(rule.2), rule.3, rule.4))
-            .collect();
-        assert_eq!(meaning, expected, "edl");
     }
 }
 
@@ -526,207 +403,6 @@ fn rules_are_put_where_they_are_wanted() {
     assert_eq!(order("bottom"), "outbound Final ours");
     assert_eq!(order("before Final"), "outbound ours Final");
     assert_eq!(order("after outbound"), "outbound ours Final");
-}
-
-#[test]
-fn what_does_not_fit_is_an_error_with_ways_out() {
-    let refused = |settings: &str| {
-        let config = config(&format!("{EXAMPLE}[targets.fw.panos]\n{settings}\n"));
-        render(&config, &example(&config), None).expect_err(settings)
-    };
-    let lists = |more: &str| {
-        format!("format = \"edl\"\nlists = {{ base-url = \"https://h.example.com\", {more} }}")
-    };
-    for (settings, needle) in [
-        ("max-addresses = 5".to_owned(), "raise `max-addresses`"),
-        ("max-fqdns = 1".to_owned(), "raise `max-fqdns`"),
-        (lists("max-entries = 7"), "raise `max-entries`"),
-        (lists("max-lists = 2"), "families = \"together\""),
-    ] {
-        let error = refused(&settings);
-        assert!(error.contains(needle) && error.contains("target fw"), "{error}");
-    }
-    // More groups than fit into a group of groups.
-    let nets: Vec<String> = (0..400)
-        .map(|index| format!("\"198.18.{}.{}/32\"", index / 100, index % 100 * 2))
-        .collect();
-    let text = format!(
-        "{EXAMPLE}[groups.many]\nprefixes = [{}]\n[targets.fw.panos]\nmax-members = 10\n",
-        nets.join(", ")
-    );
-    let config = config(&text);
-    let error = render(&config, &example(&config), None).unwrap_err();
-    assert!(error.contains("nested groups") && error.contains("dynamic"), "{error}");
-}
-
-#[test]
-fn settings_that_contradict_each_other_are_refused() {
-    for (settings, needle) in [
-        ("format = \"edl\"", "where to fetch"),
-        ("lists = { base-url = \"https://h.example.com\" }", "only for format"),
-        ("vsys = \"vsys2\"\ndevice-group = \"edge\"", "both vsys and device-group"),
-        ("rulebase = \"post\"", "only for a Panorama"),
-        ("from = [\"any\", \"trust\"]", "nothing beside it"),
-        ("to = []", "name zones"),
-        ("max-members = 2", "at least 10"),
-        ("zones = []", "zones"),
-    ] {
-        let text = format!("{EXAMPLE}[targets.fw.panos]\n{settings}\n");
-        let error = Config::parse(Path::new("test.toml"), text).expect_err(settings);
-        assert!(format!("{error}").contains(needle), "{settings}: {error}");
-    }
-}
-
-#[test]
-fn names_never_clash() {
-    let with = |more: &str| {
-        let config = config(&format!(
-            "{EXAMPLE}{more}\n[targets.fw.panos]\n[targets.dyn.panos]\ngroups = \"dynamic\"\ntag = \"azst-own\"\n"
-        ));
-        render(&config, &example(&config), None)
-    };
-    // A hostname that reads like an address object, and a group whose tag is the common one.
-    let error = with("[groups.odd]\nprefixes = [\"192.0.2.128/28\"]\nhosts = [\"192.0.2.128_28\"]")
-        .unwrap_err();
-    assert!(error.contains("azst-192.0.2.128_28"), "{error}");
-    let error = with("[groups.own]\nprefixes = [\"192.0.2.128/28\"]").unwrap_err();
-    assert!(error.contains("azst-own"), "{error}");
-    let long = "a".repeat(60);
-    let (_, files) = with(&format!("[groups.{long}b]\nprefixes = [\"192.0.2.128/28\"]\n[groups.{long}c]\nprefixes = [\"192.0.2.128/28\"]")).unwrap();
-    load(&mut device(), "rules.set", &files["fw/rules.set"]);
-}
-
-/// Reads the document with pan-os-python and prints what it found, one object a line.
-const READER: &str = r#"
-import sys, json, xml.etree.ElementTree as ET
-from panos.firewall import Firewall
-from panos.objects import AddressObject, AddressGroup, ServiceObject, Tag
-from panos.policies import SecurityRule, Rulebase
-root = ET.parse(sys.argv[1]).getroot()
-firewall = Firewall("192.0.2.1", "user", "password", vsys="vsys1")
-firewall._set_version_and_version_info("10.1.0")
-rulebase = Rulebase()
-firewall.add(rulebase)
-kinds = {"security/rules/entry": (SecurityRule, rulebase, "security"), "address-group/entry": (AddressGroup, firewall, "address-group"),
-         "address": (AddressObject, firewall, "address"), "service": (ServiceObject, firewall, "service"), "tag": (Tag, firewall, "tag")}
-for step in root:
-    for key, (cls, parent, kind) in kinds.items():
-        if ("/" + key + "[") in step.get("xpath") or step.get("xpath").endswith("/" + key):
-            reader = cls()
-            parent.add(reader)
-            holder = ET.Element("result")
-            holder.extend(list(step))
-            for found in reader.refreshall_from_xml(holder):
-                print(json.dumps([kind, found.name, found.about()]))
-            break
-"#;
-
-/// A Python with pan-os-python: the one that is there, or one in the build's folder of temporary files.
-fn python() -> Option<PathBuf> {
-    let has = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import panos"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let system = PathBuf::from("python3");
-    if has(&system) {
-        return Some(system);
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panos-venv");
-    let python = folder.join("bin/python");
-    if !has(&python) {
-        _ = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
-        let pip = Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "pan-os-python"])
-            .output();
-        drop(pip);
-    }
-    if has(&python) {
-        return Some(python);
-    }
-    eprintln!("skipped: pan-os-python is not installed, and pip could not get it");
-    None
-}
-
-#[test]
-fn pan_os_python_reads_the_same_objects() {
-    let Some(python) = python() else { return };
-    let config = config(&with_variants(EXAMPLE));
-    let (_, files) = render(&config, &example(&config), None).unwrap();
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    for name in ["xml", "xmldyn"] {
-        let text = &files[&format!("{name}/rules.xml")];
-        let path = folder.path().join("rules.xml");
-        {
-            use std::io::Write as _;
-            std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
-        }
-        let output = Command::new(&python).args(["-c", READER]).arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut device = device();
-        load(&mut device, "rules.xml", text);
-        let mut expected: BTreeSet<Key> =
-            ours(&device).into_keys().filter(|key| key.0 != "decryption").collect();
-        for line in String::from_utf8(output.stdout).unwrap().lines() {
-            let found: Value = serde_json::from_str(line).unwrap();
-            let key =
-                (found[0].as_str().unwrap().to_owned(), found[1].as_str().unwrap().to_owned());
-            let read = &found[2];
-            let held = &device.objects[&key];
-            let set = |field: &str| -> BTreeSet<String> {
-                match &read[field] {
-                    Value::Array(values) => {
-                        values.iter().map(|value| value.as_str().unwrap().to_owned()).collect()
-                    }
-                    Value::String(text) => BTreeSet::from([text.clone()]),
-                    _ => BTreeSet::new(),
-                }
-            };
-            let same = |field: &str, path: &str| {
-                assert_eq!(
-                    set(field),
-                    held.get(path).cloned().unwrap_or_default(),
-                    "{key:?} {field}"
-                );
-            };
-            match key.0.as_str() {
-                "address" => {
-                    let path = if held.contains_key("fqdn") { "fqdn" } else { "ip-netmask" };
-                    assert_eq!(read["type"], path);
-                    same("value", path);
-                    same("tag", "tag");
-                }
-                "address-group" => {
-                    same("static_value", "static");
-                    same("dynamic_value", "dynamic filter");
-                    same("tag", "tag");
-                }
-                "service" => {
-                    let protocol = read["protocol"].as_str().unwrap();
-                    same("destination_port", &format!("protocol {protocol} port"));
-                }
-                "security" => {
-                    for (field, path) in [
-                        ("fromzone", "from"),
-                        ("tozone", "to"),
-                        ("source", "source"),
-                        ("destination", "destination"),
-                        ("service", "service"),
-                        ("application", "application"),
-                        ("action", "action"),
-                        ("description", "description"),
-                        ("tag", "tag"),
-                    ] {
-                        same(field, path);
-                    }
-                }
-                _ => same("comments", "comments"),
-            }
-            assert!(expected.remove(&key), "{key:?} is read twice");
-        }
-        assert!(expected.is_empty(), "not read: {expected:?}");
-    }
 }
 
 #[test]

@@ -361,6 +361,9 @@ fn a_power_cut_at_any_moment_leaves_a_whole_generation_and_none_that_was_reporte
     let mut build = |moment: usize, lossy: bool| -> usize {
         let flushed =
             log[..moment].iter().rposition(|entry| entry.flushes).map_or(0, |index| index + 1);
+        // Another file each time: a process of somebody else's that has just been given a mount namespace of its own keeps the
+        // state before mounted there, and writes to its file once more when it ends.
+        _ = fs::remove_file(&image);
         fs::copy(&base, &image).unwrap();
         let file = OpenOptions::new().write(true).open(&image).unwrap();
         for (index, entry) in log[..moment].iter().enumerate() {

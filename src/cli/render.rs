@@ -1,5 +1,6 @@
 //! `tagwall render`: by hand what the agent does by itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use super::{Cli, Exit, UsageError, capacity};
 use crate::config::{Config, Name};
 use crate::feed;
 use crate::names::Book;
-use crate::os::files::{self, Replacement};
+use crate::os::files::{self, OpenFolder, Replacement};
 use crate::os::printable::printable;
 use crate::os::two;
 use crate::pipeline::{self, Plan};
@@ -200,20 +201,31 @@ impl Change<'_> {
 
 /// Compares each artifact with what lies in the folder; without the folder, everything is new.
 fn changes<'p>(plan: &'p Plan, out: &Path) -> anyhow::Result<Vec<Change<'p>>> {
+    let path_of = |artifact: &Artifact| {
+        let mut path = out.join(artifact.target.as_str());
+        path.push(&artifact.file);
+        path
+    };
+    let mut folders: BTreeMap<&Name, OpenFolder> = BTreeMap::new();
+    for artifact in &plan.artifacts {
+        folders.entry(&artifact.target).or_insert_with(|| OpenFolder::of(&path_of(artifact)));
+    }
     let compare = |artifact: &'p Artifact| {
-        let path = out.join(artifact.target.as_str()).join(&artifact.file);
-        let (kind, old) = match files::holds(&path, &artifact.bytes) {
-            Ok(true) => (Kind::Unchanged, None),
-            Ok(false) => (Kind::Changed, Some(files::read_bounded(&path, MAX_OLD_BYTES)?)),
+        let path = path_of(artifact);
+        let folder = folders.get(&artifact.target);
+        if folder.is_some_and(|folder| folder.holds(&artifact.file, &artifact.bytes)) {
+            return Ok(Change { artifact, path, kind: Kind::Unchanged, old: None });
+        }
+        let (kind, old) = match files::read_bounded(&path, MAX_OLD_BYTES) {
+            // Behind a symbolic link.
+            Ok(old) if old == artifact.bytes => (Kind::Unchanged, None),
+            Ok(old) => (Kind::Changed, Some(old)),
             Err(error) if error.is_not_found() => (Kind::New, None),
             Err(error) => return Err(error.into()),
         };
         Ok(Change { artifact, path, kind, old })
     };
-    if plan.artifacts.len() < two::MANY {
-        return plan.artifacts.iter().map(compare).collect();
-    }
-    two::map(&plan.artifacts, compare).into_iter().collect()
+    two::map_small(&plan.artifacts, compare).into_iter().collect()
 }
 
 fn write(changes: &[Change<'_>]) -> anyhow::Result<()> {

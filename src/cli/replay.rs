@@ -7,7 +7,6 @@ use anstyle::Style;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use super::plot::Plot;
 use super::printer::{ADDED, Printer, REMOVED, WARNING, grouped};
@@ -52,7 +51,7 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
     }
     let mut replay = Replay::new(&config);
     let mut steps: Vec<Replayed> = Vec::with_capacity(files.len());
-    let mut capacity = Capacity::new(&config, &files)?;
+    let mut capacity = (!args.json).then(|| Capacity::new(&config, &files)).transpose()?;
     for path in files {
         let name = path.strip_prefix(&args.dir).unwrap_or(&path).display().to_string();
         let step = match feed::from_file(&path, &policy) {
@@ -63,6 +62,8 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
             printer.out(&(serde_json::to_string(&step)? + "\n"))?;
         } else {
             printer.out(&line(&step))?;
+        }
+        if let Some(capacity) = &mut capacity {
             capacity.take(&replay, &step);
         }
         steps.push(step);
@@ -73,6 +74,8 @@ pub(super) fn run(cli: &Cli, args: &ReplayArgs, printer: &Printer) -> anyhow::Re
         if let Some(plot) = &plot {
             printer.out(&plot.text())?;
         }
+    }
+    if let Some(capacity) = capacity {
         printer.out(&capacity.text())?;
     }
     if let (Some(path), Some(plot)) = (&args.svg, &plot) {
@@ -139,10 +142,10 @@ impl<'c> Capacity<'c> {
 
     fn take(&mut self, replay: &Replay<'_>, step: &Replayed) {
         let is_change = step.outcome != Outcome::Unchanged && step.outcome != Outcome::Refused;
-        let date = step.date.filter(|date| is_change && Some(*date) >= self.first);
-        let noon = date.and_then(|date| date.at(12, 0, 0, 0).to_zoned(TimeZone::UTC).ok());
-        self.known
-            .extend(noon.and_then(|noon| Some((noon.timestamp(), replay.loads(&self.templates)?))));
+        if is_change && step.date >= self.first {
+            let loads = step.at.zip(replay.loads(&self.templates));
+            self.known.extend(loads);
+        }
     }
 
     /// What is the fullest of each target, and when it will be full, seen from the last change.

@@ -148,7 +148,7 @@ impl Summary {
                     digest: publication.digest().to_string(),
                 })
                 .collect(),
-            rule_set: plan.rule_set.digest().to_string(),
+            rule_set: plan.digest.to_string(),
             compared: before.is_some(),
             groups,
             rules: RulesSummary {
@@ -261,26 +261,26 @@ impl Summary {
 
 impl GroupSummary {
     fn line(&self, width: usize, compared: bool) -> String {
-        let mut holds = Vec::new();
-        if self.v4_prefixes > 0 {
-            holds.push(format!(
-                "{} IPv4 ({} {})",
-                grouped(self.v4_prefixes),
-                grouped(self.v4_addresses),
-                if self.v4_addresses == 1 { "address" } else { "addresses" }
-            ));
+        let mut line = format!("  {:<width$}  ", self.name);
+        let mut between = "";
+        let mut part = |count: usize, what: &str| {
+            if count > 0 {
+                line.push_str(between);
+                line.push_str(&grouped(count));
+                line.push_str(what);
+                between = ", ";
+            }
+        };
+        let addresses = match self.v4_addresses {
+            1 => " IPv4 (1 address)".to_owned(),
+            several => format!(" IPv4 ({} addresses)", grouped(several)),
+        };
+        part(self.v4_prefixes, &addresses);
+        part(self.v6_prefixes, " IPv6");
+        part(self.hosts, if self.hosts == 1 { " hostname" } else { " hostnames" });
+        if between.is_empty() {
+            line.push_str("empty");
         }
-        if self.v6_prefixes > 0 {
-            holds.push(format!("{} IPv6", grouped(self.v6_prefixes)));
-        }
-        if self.hosts > 0 {
-            let what = if self.hosts == 1 { "hostname" } else { "hostnames" };
-            holds.push(format!("{} {what}", self.hosts));
-        }
-        if holds.is_empty() {
-            holds.push("empty".to_owned());
-        }
-        let mut line = format!("  {:<width$}  {}", self.name, holds.join(", "));
         match &self.change {
             Some(change) => line.push_str(&change.text()),
             None if compared => line.push_str("  unchanged"),

@@ -9,7 +9,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::names::{Comment, HostName, Interface, Name, Region};
+use super::names::{Comment, HostName, Interface, Name, Region, text_form};
 use super::network::{Families, Network};
 use super::service::Service;
 use crate::prefix::parse::parse_net;
@@ -78,19 +78,7 @@ impl FromStr for TagSelector {
     }
 }
 
-impl TryFrom<String> for TagSelector {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<TagSelector> for String {
-    fn from(selector: TagSelector) -> Self {
-        selector.to_string()
-    }
-}
+text_form!(TagSelector);
 
 impl fmt::Display for TagSelector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

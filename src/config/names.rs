@@ -9,6 +9,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Lets serde read a type by its `FromStr` and write it by its `Display`: `try_from = "String", into = "String"`.
+macro_rules! text_form {
+    ($type:ident) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+
 /// Derives the serde and text forms of a newtype over `Box<str>` from its `FromStr`.
 macro_rules! text_type {
     ($type:ident) => {
@@ -25,23 +44,11 @@ macro_rules! text_type {
             }
         }
 
-        impl TryFrom<String> for $type {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(value: $type) -> Self {
-                value.0.into()
-            }
-        }
+        $crate::config::names::text_form!($type);
     };
 }
 
-pub(in crate::config) use text_type;
+pub(in crate::config) use {text_form, text_type};
 
 /// The name of a group, rule, target or profile: a letter, then letters, digits, `-` and `_`; 63 at most.
 ///

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::text_form;
+
 /// A length of time: `500ms`, `90s`, `15m`, `1h30m`, `28d`; units from large to small, each once.
 ///
 /// A number without a unit is refused: whether `30` means seconds or minutes is what goes wrong.
@@ -115,19 +117,7 @@ impl FromStr for Period {
     }
 }
 
-impl TryFrom<String> for Period {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Period> for String {
-    fn from(period: Period) -> Self {
-        period.to_string()
-    }
-}
+text_form!(Period);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::text_form;
+
 /// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,19 +75,7 @@ impl FromStr for Ports {
     }
 }
 
-impl TryFrom<String> for Ports {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Ports> for String {
-    fn from(ports: Ports) -> Self {
-        ports.to_string()
-    }
-}
+text_form!(Ports);
 
 /// A protocol with its ports: `tcp/443`, `udp/123`, `tcp/8000-8010`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,19 +120,7 @@ impl FromStr for Service {
     }
 }
 
-impl TryFrom<String> for Service {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Service> for String {
-    fn from(service: Service) -> Self {
-        service.to_string()
-    }
-}
+text_form!(Service);
 
 /// Sorts services and joins the ports of each protocol that touch or overlap, so that equal meanings have
 /// equal text (nft and iptables refuse overlapping ranges in one list).

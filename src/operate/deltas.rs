@@ -26,7 +26,8 @@ impl Operator {
                 continue;
             };
             let wanted = std::slice::from_ref(name);
-            let files = render::render(config, &plan.rule_set, Some(&before), templates, wanted)?;
+            let (rule_set, digest) = (&plan.rule_set, plan.digest);
+            let files = render::render(config, rule_set, digest, Some(&before), templates, wanted)?;
             plan.artifacts.retain(|artifact| artifact.target != *name);
             plan.artifacts.extend(files.artifacts);
             from.insert(name.clone(), generation);

@@ -60,7 +60,7 @@ impl Operator {
             };
             let next = Some(self.publisher.next_number()?);
             let rules = (&before, &request.rule_set);
-            let (trail, prepared) = self.prepare(&note, next, &self.belief, rules)?;
+            let (trail, prepared) = self.prepare(&note, next, (&self.belief, None), rules)?;
             request.companions.push(trail);
             entry = Some(prepared);
         }

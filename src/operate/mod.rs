@@ -221,7 +221,7 @@ impl Operator {
         let pinned = |generation, rules: &RuleSet| {
             memory.pin = Some(Pin { generation, since: now });
             let (trail, prepared) =
-                self.prepare(&note, Some(generation), &self.belief, (&before, rules))?;
+                self.prepare(&note, Some(generation), (&self.belief, None), (&before, rules))?;
             entry = Some(prepared);
             Ok::<_, OperateError>(vec![companion(&memory)?, trail])
         };

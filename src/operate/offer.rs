@@ -11,7 +11,7 @@ use crate::pipeline::{self, Inputs, PlanError};
 use crate::publish::{ChangeSummary, Published, Request, Restored, Retention};
 use crate::render::Templates;
 use crate::ruleset::{Difference, RuleSet, Surplus};
-use crate::snapshot::{Cloud, Publication};
+use crate::snapshot::{Cloud, Digest, Publication};
 use crate::state::Memory;
 use crate::state::trail::Action;
 
@@ -144,7 +144,9 @@ impl Operator {
                 record.digest = standing.digest;
             }
         }
-        request.companions = vec![companion(&memory)?, believed(&judgement.belief)?];
+        let document = believed(&judgement.belief)?;
+        let written = Digest::of(&document.bytes);
+        request.companions = vec![companion(&memory)?, document];
         if names.entries().next().is_some() {
             request.companions.push(answers(&names)?);
         }
@@ -183,7 +185,8 @@ impl Operator {
         let mut entry = None;
         if tells {
             let rules = (&before, &request.rule_set);
-            let (trail, prepared) = self.prepare(&note, generation, &judgement.belief, rules)?;
+            let written = (&judgement.belief, Some(written));
+            let (trail, prepared) = self.prepare(&note, generation, written, rules)?;
             request.companions.push(trail);
             entry = Some(prepared);
         }

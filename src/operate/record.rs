@@ -32,12 +32,13 @@ impl<'n> Note<'n> {
 }
 
 impl Operator {
-    /// An entry about what is to be committed: belief, rules and generation are those afterwards.
+    /// An entry about what is to be committed: belief (with the digest of its document, where that was written), rules and
+    /// generation are those afterwards.
     pub(super) fn prepare(
         &self,
         note: &Note<'_>,
         generation: Option<u64>,
-        belief: &Belief,
+        (belief, written): (&Belief, Option<Digest>),
         rules: (&RuleSet, &RuleSet),
     ) -> Result<(Companion, Prepared), OperateError> {
         let prepared = self.trail.prepare(&Draft {
@@ -50,6 +51,7 @@ impl Operator {
             events: note.events,
             decision: note.decision,
             belief: (&self.belief, belief),
+            written,
             rules,
         })?;
         let bytes = self.trail.committing(&prepared);
@@ -66,8 +68,10 @@ impl Operator {
     ) -> Result<(), OperateError> {
         let rules = self.rules_in_force()?;
         let generation = self.publisher.store().current()?;
-        let (trail, prepared) = self.prepare(note, generation, &belief, (&rules, &rules))?;
-        self.publisher.keep(&[companion(&memory)?, believed(&belief)?, trail])?;
+        let document = believed(&belief)?;
+        let written = (&belief, Some(Digest::of(&document.bytes)));
+        let (trail, prepared) = self.prepare(note, generation, written, (&rules, &rules))?;
+        self.publisher.keep(&[companion(&memory)?, document, trail])?;
         (self.belief, self.memory) = (belief, memory);
         self.committed(&prepared);
         Ok(())

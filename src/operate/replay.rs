@@ -36,6 +36,9 @@ pub struct Replayed {
     pub cloud: Option<Cloud>,
     /// Its date.
     pub date: Option<Date>,
+    /// When it was judged: the clock of a replay.
+    #[serde(skip)]
+    pub at: Option<Timestamp>,
     /// Its change number.
     pub change_number: Option<u64>,
     /// Its digest.
@@ -143,6 +146,7 @@ impl<'c> Replay<'c> {
             file: file.to_owned(),
             cloud: None,
             date: crate::snapshot::date_in_name(file),
+            at: None,
             change_number: None,
             digest: None,
             outcome: Outcome::Refused,
@@ -163,6 +167,7 @@ impl<'c> Replay<'c> {
         replayed.reason = None;
         replayed.cloud = Some(cloud);
         replayed.date = publication.date;
+        replayed.at = Some(now);
         replayed.change_number = Some(publication.snapshot.change_number());
         replayed.digest = Some(publication.digest());
         if !self.config.clouds().contains(&cloud) {

@@ -39,7 +39,7 @@ use folder::{Folder, Temporary};
 
 pub use error::{FileError, Step};
 pub use folder::create_dir_all_durable;
-pub use read::{holds, open_bounded, read_bounded, read_stream_bounded};
+pub use read::{OpenFolder, open_bounded, read_bounded, read_stream_bounded};
 pub(in crate::os) use read::{open_regular, read_at_most};
 
 /// Mode of a new file when none is asked for: everybody may read what is installed.

@@ -92,6 +92,9 @@ fn is_dangerous(character: char) -> bool {
 /// A number with separators between thousands: `4,096`.
 pub fn grouped(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
+    if digits.len() <= 3 {
+        return digits;
+    }
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

@@ -1,6 +1,6 @@
 //! Prefixes as text, fast.
 //!
-//! The standard library's formatting of 90,000 prefixes costs as much as all the rest of a rendering; IPv4, which most are, is
+//! The standard library's formatting of 90,000 prefixes costs as much as all the rest of a rendering; they are
 //! written by hand here. The text is the one that the library writes.
 
 use std::fmt::Write as _;
@@ -18,12 +18,13 @@ pub fn push(text: &mut String, net: IpNet) {
 
 /// Appends an IPv4 prefix.
 pub fn push_v4(text: &mut String, net: Ipv4Net) {
-    let [a, b, c, d] = net.addr().octets();
-    for (number, end) in [(a, '.'), (b, '.'), (c, '.'), (d, '/')] {
-        push_number(text, number);
-        text.push(end);
+    let mut line = Line::new();
+    for (number, end) in net.addr().octets().into_iter().zip(*b".../") {
+        line.number(number);
+        line.byte(end);
     }
-    push_number(text, net.prefix_len());
+    line.number(net.prefix_len());
+    text.push_str(line.as_str());
 }
 
 /// Appends an IPv6 prefix, in the spelling of RFC 5952.
@@ -35,22 +36,25 @@ pub fn push_v6(text: &mut String, net: Ipv6Net) {
         return;
     }
     let gap = longest_gap(groups);
+    let mut line = Line::new();
     let mut index = 0;
     while index < 8 {
         if index == gap.start && gap.len() > 1 {
-            text.push_str("::");
+            line.byte(b':');
+            line.byte(b':');
             index = gap.end;
             continue;
         }
         // Behind a gap its second colon separates already.
         if index > 0 && !(gap.len() > 1 && index == gap.end) {
-            text.push(':');
+            line.byte(b':');
         }
-        push_hexadecimal(text, groups[index]);
+        line.hexadecimal(groups[index]);
         index += 1;
     }
-    text.push('/');
-    push_number(text, net.prefix_len());
+    line.byte(b'/');
+    line.number(net.prefix_len());
+    text.push_str(line.as_str());
 }
 
 /// The longest run of zero groups, the first of equal ones; empty when there is none.
@@ -67,26 +71,48 @@ fn longest_gap(groups: [u16; 8]) -> Range<usize> {
     best
 }
 
-fn push_hexadecimal(text: &mut String, group: u16) {
-    let mut started = false;
-    for shift in [12, 8, 4, 0] {
-        let digit = u32::from(group >> shift & 0xf);
-        if digit > 0 || started || shift == 0 {
-            started = true;
-            text.extend(char::from_digit(digit, 16));
-        }
-    }
+/// A prefix as it is written, byte by byte: a `String` looks with each character whether it has room.
+struct Line {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
 }
 
-fn push_number(text: &mut String, number: u8) {
-    let digit = |value: u8| char::from(b'0' + value);
-    if number >= 100 {
-        text.push(digit(number / 100));
+impl Line {
+    /// Eight groups of four digits, seven colons, a slash and three digits.
+    const LONGEST: usize = 43;
+
+    fn new() -> Self {
+        Self { bytes: [0; Self::LONGEST], length: 0 }
     }
-    if number >= 10 {
-        text.push(digit(number / 10 % 10));
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
     }
-    text.push(digit(number % 10));
+
+    fn number(&mut self, number: u8) {
+        if number >= 100 {
+            self.byte(b'0' + number / 100);
+        }
+        if number >= 10 {
+            self.byte(b'0' + number / 10 % 10);
+        }
+        self.byte(b'0' + number % 10);
+    }
+
+    fn hexadecimal(&mut self, group: u16) {
+        let [high, low] = group.to_be_bytes();
+        let digits = [high >> 4, high & 0xf, low >> 4, low & 0xf];
+        let zeros = digits[..3].iter().take_while(|digit| **digit == 0).count();
+        for digit in &digits[zeros..] {
+            self.byte(b"0123456789abcdef"[usize::from(*digit)]);
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        // Nothing but ASCII was put in.
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -110,11 +136,14 @@ mod tests {
     #[test]
     fn the_text_is_what_the_library_writes() {
         for number in 0..=u8::MAX {
-            let mut text = String::new();
-            push_number(&mut text, number);
-            assert_eq!(text, number.to_string());
+            let mut line = Line::new();
+            line.number(number);
+            assert_eq!(line.as_str(), number.to_string());
         }
-        for net in ["0.0.0.0/0", "192.0.2.128/25", "255.255.255.255/32", "2001:db8::/32", "::/0"] {
+        let longest = "2001:db88:1111:2222:3333:4444:5555:6666/128";
+        for net in
+            ["0.0.0.0/0", "192.0.2.128/25", "255.255.255.255/32", "2001:db8::/32", "::/0", longest]
+        {
             let mut text = String::new();
             push(&mut text, net.parse().unwrap());
             assert_eq!(text, net);

@@ -171,17 +171,18 @@ fn write_pieces(out: &mut String, pieces: &[Piece<'_>], line: &str) -> TeraResul
 
 /// Address and length. Looked for from the end, where the length has three digits at most: there are tens of thousands of lines.
 fn halves(line: &str) -> (&str, &str) {
-    line.rsplit_once('/').unwrap_or((line, ""))
+    let slash = line.bytes().rposition(|byte| byte == b'/');
+    slash.map_or((line, ""), |slash| (&line[..slash], &line[slash + 1..]))
 }
 
 /// Writes the name of a prefix: letters, digits, `.`, `-` and `_`; different for different prefixes.
 pub(super) fn push_name(out: &mut String, line: &str) {
     let (address, length) = halves(line);
-    for (index, group) in address.split(':').enumerate() {
-        if index > 0 {
-            out.push('-');
-        }
-        out.push_str(group);
+    // A colon stands among the first five characters or nowhere.
+    if address.bytes().take(5).any(|byte| byte == b':') {
+        out.extend(address.chars().map(|character| if character == ':' { '-' } else { character }));
+    } else {
+        out.push_str(address);
     }
     out.push('_');
     out.push_str(length);

@@ -17,11 +17,7 @@ const TEMPLATE: &str = "list/group.txt";
 pub(super) fn render(job: &Job<'_>, settings: &List) -> Result<Vec<File>, RenderError> {
     let header = if settings.header { job.header() } else { Vec::new() };
     let files = |group| files_of(job, group, settings, &header);
-    let groups: Vec<_> = if job.part.groups.len() < two::MANY {
-        job.part.groups.iter().map(files).collect()
-    } else {
-        two::map(&job.part.groups, files)
-    };
+    let groups = two::map_small(&job.part.groups, files);
     let groups: Vec<Vec<File>> = groups.into_iter().collect::<Result<_, _>>()?;
     Ok(groups.into_iter().flatten().collect())
 }

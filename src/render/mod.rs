@@ -24,6 +24,8 @@ mod sample;
 mod scope;
 mod templates;
 
+use std::borrow::Cow;
+
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
 pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
@@ -98,9 +100,11 @@ impl File {
 
 /// Renders every target of the configuration, or those that `wanted` names. With the rule set that was in force before,
 /// dialects that remove objects one by one write that as a file of its own; full files never depend on it.
+/// `digest` is the rule set's.
 pub fn render(
     config: &Config,
     rule_set: &RuleSet,
+    digest: Digest,
     previous: Option<&RuleSet>,
     templates: &Templates,
     wanted: &[Name],
@@ -108,7 +112,7 @@ pub fn render(
     let is_wanted = |name: &Name| wanted.is_empty() || wanted.contains(name);
     let targets: Vec<_> = config.targets.iter().filter(|(name, _)| is_wanted(name)).collect();
     let each = two::map(&targets, |(name, target)| {
-        render_target(name, target.get_ref(), rule_set, previous, templates)
+        render_target(name, target.get_ref(), (rule_set, digest), previous, templates)
     });
     let mut rendered = Rendered::default();
     for ((name, _), target) in targets.iter().zip(each) {
@@ -125,26 +129,21 @@ pub fn render(
 fn render_target(
     name: &Name,
     target: &Target,
-    rule_set: &RuleSet,
+    (rule_set, digest): (&RuleSet, Digest),
     previous: Option<&RuleSet>,
     templates: &Templates,
 ) -> Result<(Vec<Artifact>, Vec<Load>), RenderError> {
-    let part_of = |whole: &RuleSet| {
-        let part = whole.part_for(target);
-        match &target.azure {
-            // Its files say nothing about groups and rules: a change there must not change their digest.
-            Some(settings) => azure::carried(&part, settings),
-            None => part,
-        }
+    let part = part_for(target, rule_set);
+    let previous = previous.map(|previous| part_for(target, previous));
+    let digest = match part {
+        Cow::Borrowed(_) => digest,
+        Cow::Owned(_) => part.digest(),
     };
-    let part = part_of(rule_set);
-    let previous = previous.map(part_of);
-    let digest = part.digest();
     let job = Job {
         name,
         part: &part,
         takes_wildcards: target.takes_wildcards(),
-        previous: previous.as_ref(),
+        previous: previous.as_deref(),
         digest,
         templates,
         limits: Limits::new(name),
@@ -175,6 +174,15 @@ fn render_target(
     Ok((artifacts, job.limits.into_loads()))
 }
 
+fn part_for<'r>(target: &Target, whole: &'r RuleSet) -> Cow<'r, RuleSet> {
+    let part = whole.part_for(target);
+    match &target.azure {
+        // Its files say nothing about groups and rules: a change there must not change their digest.
+        Some(settings) => Cow::Owned(azure::carried(&part, settings)),
+        None => part,
+    }
+}
+
 /// Compiles the templates of every target and renders them with sample rule sets that between them have
 /// everything, so that an unknown variable is found now and not in the night in which it is needed.
 pub fn check(config: &Config) -> Result<(), CheckError> {
@@ -186,7 +194,7 @@ pub fn check(config: &Config) -> Result<(), CheckError> {
         for (name, target) in &config.targets {
             // The sample's names are not the configuration's: a target that is narrowed carries all of it here.
             let whole = Target { rules: None, groups: None, ..target.get_ref().clone() };
-            match render_target(name, &whole, sample, previous, &templates) {
+            match render_target(name, &whole, (sample, sample.digest()), previous, &templates) {
                 // The sample is small: a limit that it exceeds is one of the settings, not of the templates.
                 Ok(_) | Err(RenderError::Limit { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -1,11 +1,12 @@
 //! The part of a rule set that a target carries.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
 use super::{AddressGroup, AllowRule, Destination, Peer, Route, RuleSet, SecurityRule};
-use crate::config::{HostName, Hostnames, Name, Target};
+use crate::config::{Families, HostName, Hostnames, Name, Target};
 use crate::prefix::PrefixSet;
 
 impl AddressGroup {
@@ -48,9 +49,32 @@ impl AddressGroup {
 
 impl RuleSet {
     /// The part that a target carries: its rules, its groups, its families. Routes and security rules belong to
-    /// profiles and follow them.
-    #[must_use]
-    pub fn part_for(&self, target: &Target) -> Self {
+    /// profiles and follow them. Borrowed where it is the whole as it is.
+    pub fn part_for(&self, target: &Target) -> Cow<'_, Self> {
+        if self.goes_whole(target) {
+            debug_assert!(self.cut_for(target) == *self, "what is lent is what would be cut");
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(self.cut_for(target))
+    }
+
+    /// Whether nothing is left out for the target, and nothing is other for it: most targets are so.
+    fn goes_whole(&self, target: &Target) -> bool {
+        let is_plain = |group: &AddressGroup| {
+            group.hosts.is_empty() && group.resolved.is_empty() && group.surplus.is_empty()
+        };
+        let has_peer = |rule: &SecurityRule| match &rule.peer {
+            Peer::Tag(_) => true,
+            Peer::Prefixes(prefixes) => !prefixes.is_empty(),
+        };
+        target.rules.is_none()
+            && target.groups.is_none()
+            && target.families == Families::Both
+            && self.groups.iter().all(is_plain)
+            && self.security.iter().all(has_peer)
+    }
+
+    fn cut_for(&self, target: &Target) -> Self {
         let named = |list: &[toml::Spanned<Name>], name: &Name, profile: Option<&Name>| {
             list.iter().any(|wanted| wanted.get_ref() == name || Some(wanted.get_ref()) == profile)
         };

@@ -10,9 +10,10 @@ mod parts;
 use std::collections::BTreeMap;
 
 use crate::config::{
-    Config, ConfigError, Diagnostic, Exclusion, HostName, Name, Region, TagSelector,
+    Config, ConfigError, Diagnostic, Exclusion, Families, HostName, Name, Region, TagSelector,
 };
 use crate::intent::{GroupSpec, Intent, RouteDestination, SecurityPeer, Selected};
+use crate::os::two;
 use crate::prefix::{self, Fitted, PrefixSet, special};
 use crate::snapshot::{Cloud, Features, Publication, ServiceTag, Snapshot, TagName, UnknownTag};
 
@@ -72,8 +73,9 @@ pub fn select(
 ) -> Result<Selection, ConfigError> {
     let mut selection = Selection::default();
     let mut found = Vec::new();
-    for spec in &intent.groups {
-        match select_group(spec, publications, hosts) {
+    let groups = two::map_small(&intent.groups, |spec| select_group(spec, publications, hosts));
+    for (spec, group) in intent.groups.iter().zip(groups) {
+        match group {
             Ok(group) => {
                 selection.groups.insert(spec.name.clone(), group);
             }
@@ -236,7 +238,9 @@ fn select_group(
             Err(missing) => found.push(at(missing.diagnostic(&spec.name), span)),
         }
     }
-    let (prefixes, resolved) = (spec.families.of(&prefixes), spec.families.of(&resolved));
+    if spec.families != Families::Both {
+        (prefixes, resolved) = (spec.families.of(&prefixes), spec.families.of(&resolved));
+    }
     if found.is_empty() && prefixes.is_empty() && spec.hosts.is_empty() && !spec.allow_empty {
         let empty = Diagnostic::new(format!("group `{}` holds no address", spec.name)).help(
             "what it selects is excluded again or of the other family; set allow-empty = true if that is meant",

@@ -18,16 +18,34 @@ pub(crate) const OLDER: &str = "public/ServiceTags_Public_20250303.json";
 
 /// A real publication, or nothing (and a word about it) where it is not at hand.
 pub(crate) fn real(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("TAGWALL_FEEDS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"),
-        PathBuf::from,
-    );
-    let path = folder.join(name);
+    let path = folder().join(name);
     if path.is_file() {
         return Some(path);
     }
     eprintln!("skipped: no publication {}", path.display());
     None
+}
+
+/// Every real publication of Azure Public, the oldest first; none (and a word about it) where they are not at hand.
+pub(crate) fn public() -> Vec<PathBuf> {
+    let folder = folder().join("public");
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        eprintln!("skipped: no publications in {}", folder.display());
+    }
+    found
+}
+
+fn folder() -> PathBuf {
+    std::env::var_os("TAGWALL_FEEDS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/feeds"),
+        PathBuf::from,
+    )
 }
 
 /// Renders a configuration, from a file or from the embedded publication.

@@ -7,9 +7,55 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub type Object = BTreeMap<String, Vec<String>>;
 type Tables = BTreeMap<String, BTreeMap<String, Object>>;
 
-/// The configuration of one VDOM.
+/// What takes a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A device without VDOMs.
+    #[default]
+    Plain,
+    /// A device with VDOMs, of which this one is looked at.
+    Vdoms(&'static str),
+    /// FortiManager, which has no `execute` and no `append`.
+    Manager,
+}
+
+/// Where a script has got to on a device with VDOMs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Outside,
+    AmongVdoms,
+    Vdom,
+    Global,
+}
+
+impl Scope {
+    /// Where a line between tables leads that enters or leaves a scope; none for any other line.
+    fn after(self, line: &[&str], kind: Kind) -> Option<Result<Self, &'static str>> {
+        let vdom = match kind {
+            Kind::Vdoms(vdom) => Some(vdom),
+            Kind::Plain | Kind::Manager => None,
+        };
+        Some(match (self, line) {
+            (_, ["config", "vdom" | "global"]) if vdom.is_none() => Err("there are no VDOMs"),
+            (Self::Outside, ["config", "vdom"]) => Ok(Self::AmongVdoms),
+            (Self::Outside, ["config", "global"]) => Ok(Self::Global),
+            // A device would make a new VDOM of a name that it does not know.
+            (Self::AmongVdoms, ["edit", name]) if Some(*name) == vdom => Ok(Self::Vdom),
+            (Self::AmongVdoms, ["edit", _]) => Err("another VDOM"),
+            (Self::Vdom | Self::Global, ["end"]) => Ok(Self::Outside),
+            (Self::AmongVdoms, _) => Err("no VDOM is entered"),
+            (Self::Outside, ["config" | "execute", ..]) if vdom.is_some() => {
+                Err("neither in a VDOM nor global")
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The configuration of one VDOM, with the global one that it shares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Device {
+    kind: Kind,
     pub tables: Tables,
     /// Policies in the order in which they match.
     pub order: Vec<String>,
@@ -21,7 +67,7 @@ pub struct Device {
 
 impl Device {
     /// A device with objects of others: a final deny, and an address in a group.
-    pub fn with_foreign_objects() -> Self {
+    pub fn with_foreign_objects(kind: Kind) -> Self {
         let mut device = Self::default();
         device
             .apply(
@@ -34,7 +80,7 @@ impl Device {
             )
             .unwrap();
         device.used.clear();
-        device
+        Self { kind, ..device }
     }
 
     pub fn table(&self, name: &str) -> BTreeMap<String, Object> {
@@ -48,13 +94,28 @@ impl Device {
         let mut table: Option<String> = None;
         let mut object: Option<(String, Object)> = None;
         let mut transaction = false;
+        let mut scope = Scope::Outside;
         for (number, line) in script.lines().enumerate() {
             let words = words(line)?;
             let refuse = |why: &str| Err(format!("line {}: {why}: {line}", number + 1));
             let texts: Vec<&str> = words.iter().map(String::as_str).collect();
+            if texts.first().is_none_or(|word| word.starts_with('#')) {
+                continue;
+            }
+            if table.is_none()
+                && let Some(after) = scope.after(&texts, self.kind)
+            {
+                match after {
+                    Err(why) => return refuse(why),
+                    Ok(_) if transaction => return refuse("inside a transaction"),
+                    Ok(after) => scope = after,
+                }
+                continue;
+            }
             match texts.as_slice() {
-                [] => {}
-                [word, ..] if word.starts_with('#') => {}
+                ["execute" | "append", ..] if self.kind == Kind::Manager => {
+                    return refuse("unknown to FortiManager");
+                }
                 ["execute", "config-transaction", "start"] if table.is_none() && !transaction => {
                     transaction = true;
                 }
@@ -82,6 +143,11 @@ impl Device {
                     let Some(table) = &table else { return refuse("edit outside of a table") };
                     if let Err(why) = fits(table, key) {
                         return refuse(&why);
+                    }
+                    if (table == "system external-resource" && key.starts_with("g-"))
+                        != (scope == Scope::Global)
+                    {
+                        return refuse("`g-` marks the feeds that are global, and they alone");
                     }
                     let known = draft.tables.get(table).and_then(|table| table.get(*key));
                     object = Some(((*key).to_owned(), known.cloned().unwrap_or_default()));
@@ -170,7 +236,7 @@ impl Device {
                 _ => return refuse("not understood"),
             }
         }
-        if table.is_some() || object.is_some() || transaction {
+        if table.is_some() || object.is_some() || transaction || scope != Scope::Outside {
             return Err("the script ends in the middle".to_owned());
         }
         *self = draft;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Name;
+use crate::config::names::text_form;
 
 /// A template of the user.
 #[derive(Debug, Clone, Deserialize)]
@@ -93,19 +94,7 @@ impl FromStr for FileName {
     }
 }
 
-impl TryFrom<String> for FileName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<FileName> for String {
-    fn from(name: FileName) -> Self {
-        name.0.into()
-    }
-}
+text_form!(FileName);
 
 /// The key of a value: a letter, then letters, digits and `_`, as templates write a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::common::{NamePrefix, fixed};
+use crate::config::names::text_form;
 use crate::config::{Diagnostic, ListLayout, Name};
 
 /// Palo Alto PAN-OS.
@@ -199,19 +200,7 @@ impl PanosInterval {
 /// Derives the serde forms of a text type with a `FromStr`.
 macro_rules! panos_text {
     ($type:ident) => {
-        impl TryFrom<String> for $type {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(value: $type) -> Self {
-                value.to_string()
-            }
-        }
+        text_form!($type);
     };
 }
 

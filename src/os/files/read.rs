@@ -1,12 +1,16 @@
 //! Bounded reading: never more than asked, never blocking on something that is not a file.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
+use rustix::io::{Errno, pread, retry_on_intr};
 
+use super::folder::Folder;
 use super::{FileError, Step};
 
 /// Bytes compared at once with the file on disk.
@@ -32,35 +36,48 @@ pub fn open_bounded(path: &Path, max_bytes: u64) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Whether a regular file holds exactly these bytes. It is compared piece by piece: memory for the whole of it would cost more
-/// than reading it.
-pub fn holds(path: &Path, contents: &[u8]) -> Result<bool, FileError> {
-    let (file, metadata) = open_regular(path)?;
-    holds_in(&file, &metadata, contents).map_err(FileError::at(path, Step::Read))
+/// A folder whose files are compared with what they should hold.
+///
+/// It is opened once, and a file that holds what it should costs three calls of the kernel (open, read, close): there are
+/// thousands where every service tag is a list.
+pub struct OpenFolder(Option<Folder>);
+
+impl OpenFolder {
+    /// The folder in which a file stands.
+    pub fn of(path: &Path) -> Self {
+        Self(Folder::of(path).ok())
+    }
+
+    /// Whether a file there, and no link, holds exactly these bytes. On any doubt it does not: reading the file tells why.
+    pub fn holds(&self, name: &str, contents: &[u8]) -> bool {
+        let open = |folder: &Folder| folder.open(OsStr::new(name)).ok().flatten();
+        let file = self.0.as_ref().and_then(open);
+        file.is_some_and(|file| same_bytes(&file, contents).unwrap_or(false))
+    }
 }
 
-/// The same of an open file: the size first, then piece by piece.
-pub(super) fn holds_in(
-    mut file: &File,
-    metadata: &Metadata,
-    contents: &[u8],
-) -> std::io::Result<bool> {
+/// Whether an open file holds exactly these bytes.
+pub(super) fn holds_in(file: &File, metadata: &Metadata, contents: &[u8]) -> Result<bool, Errno> {
     if metadata.len() != contents.len() as u64 {
         return Ok(false);
     }
+    same_bytes(file, contents)
+}
+
+/// Compares piece by piece: memory for the whole of a file would cost more than reading it. A pipe or a socket cannot be
+/// read at a place, and is an error.
+fn same_bytes(file: &File, contents: &[u8]) -> Result<bool, Errno> {
+    let mut piece = Vec::with_capacity(COMPARE_BYTES.min(contents.len() + 1));
     let mut rest = contents;
-    let mut piece = vec![0; COMPARE_BYTES.min(contents.len() + 1)];
     loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(rest.is_empty()),
-            Ok(count) => match rest.strip_prefix(&piece[..count]) {
-                // Less than was asked for: a regular file has ended there, and needs not be asked once more.
-                Some([]) if count < piece.len() => return Ok(true),
-                Some(after) => rest = after,
-                None => return Ok(false),
-            },
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        piece.clear();
+        let place = (contents.len() - rest.len()) as u64;
+        let count = retry_on_intr(|| pread(file, spare_capacity(&mut piece), place))?;
+        match rest.strip_prefix(piece.as_slice()) {
+            // Less than was asked for: a file has ended there, and needs not be asked once more.
+            Some(after) if count < piece.capacity() => return Ok(after.is_empty()),
+            Some(after) => rest = after,
+            None => return Ok(false),
         }
     }
 }
@@ -184,18 +201,43 @@ mod tests {
     fn a_file_holds_its_bytes_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let contents = vec![7; 100_000];
-        put(&path, &contents);
-        assert!(holds(&path, &contents).unwrap());
-        assert!(!holds(&path, &contents[1..]).unwrap() && !holds(&path, b"").unwrap());
-        for place in [0, 16_384, 99_999] {
-            let mut other = contents.clone();
-            other[place] = 8;
-            assert!(!holds(&path, &other).unwrap(), "{place}");
+        let open = OpenFolder::of(&path);
+        assert!(!open.holds("file", b""), "a file that is not there");
+        for length in [0, 1, 100_000, COMPARE_BYTES - 1, COMPARE_BYTES, 2 * COMPARE_BYTES] {
+            let contents = vec![7; length];
+            put(&path, &contents);
+            assert!(open.holds("file", &contents), "{length}");
+            assert!(!open.holds("file", &[contents.as_slice(), b"\x07"].concat()), "{length}");
+            for place in [0, 16_384, 65_535, 65_536, length.saturating_sub(1)] {
+                let mut other = contents.clone();
+                if let Some(byte) = other.get_mut(place) {
+                    *byte = 8;
+                    assert!(!open.holds("file", &other), "{length}, {place}");
+                    assert!(!open.holds("file", &contents[..place]), "{length}, {place}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn what_is_not_a_file_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = OpenFolder::of(&folder.path().join("any"));
+        put(&folder.path().join("file"), b"12345");
+        std::os::unix::fs::symlink("file", folder.path().join("link")).unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        // Held open for reading and writing, so that there is something in it to read.
+        let mut full = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        io::Write::write_all(&mut full, b"12345").unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        assert!(open.holds("file", b"12345"));
+        for name in ["link", "pipe", "folder", "none"] {
+            assert!(!open.holds(name, b"12345") && !open.holds(name, b""), "{name}");
+        }
+        assert!(!OpenFolder::of(Path::new("/nonexistent/file")).holds("file", b""));
         // A file that says 0 and has more.
-        assert!(!holds(Path::new("/proc/self/status"), b"").unwrap());
-        assert!(holds(&folder.path().join("none"), b"").unwrap_err().is_not_found());
+        assert!(!OpenFolder::of(Path::new("/proc/self/status")).holds("status", b""));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Draft<'d> {
     pub decision: Option<&'d Decision>,
     /// What is believed, before and after.
     pub belief: (&'d Belief, &'d Belief),
+    /// The digest of the latter's document, where that was written already.
+    pub written: Option<Digest>,
     /// The rules in force, before and after.
     pub rules: (&'d RuleSet, &'d RuleSet),
 }
@@ -149,8 +151,11 @@ impl Trail {
             Some(last) if self.agrees => last.belief,
             _ => digest_of(old_belief)?,
         };
-        let belief_digest =
-            if std::ptr::eq(old_belief, belief) { old_digest } else { digest_of(belief)? };
+        let belief_digest = match draft.written {
+            Some(written) => written,
+            None if std::ptr::eq(old_belief, belief) => old_digest,
+            None => digest_of(belief)?,
+        };
         let full = self.pending.is_empty()
             && self.newest.as_ref().is_some_and(|(_, size)| *size >= FILE_BYTES);
         let continues = match self.last {
