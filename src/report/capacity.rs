@@ -292,7 +292,7 @@ mod tests {
     fn a_list_that_grows_evenly_reaches_its_limit_when_it_is_reckoned() {
         // 100 a week, 6,100 to go: 61 weeks, 14 months.
         let forecast = Forecast::of(&growth(52, 100, 43_900), 50_000, now());
-        let Forecast::Reached { at, per_week } = forecast else { panic!("{forecast:?}") };
+        let Forecast::Reached { at, per_week } = forecast else { unreachable!("{forecast:?}") };
         assert!((per_week - 100.0).abs() < 1e-6, "{per_week}");
         assert_eq!(at.duration_since(now()).as_hours() / 24, 61 * 7);
         assert_eq!(forecast.text(50_000, now()), "at this growth it reaches 50,000 in 14 months");
@@ -304,7 +304,7 @@ mod tests {
         let mut steps = growth(48, 100, 5_000);
         steps.retain(|(at, _)| (now().duration_since(*at).as_hours() / 168) % 8 == 0);
         let Forecast::Reached { per_week, .. } = Forecast::of(&steps, 10_000, now()) else {
-            panic!()
+            unreachable!()
         };
         assert!((90.0..110.0).contains(&per_week), "{per_week}");
     }
@@ -378,13 +378,13 @@ mod tests {
         };
         let Forecast::Reached { per_week, .. } = status(entries(true), Period::days(1)).forecast
         else {
-            panic!()
+            unreachable!()
         };
         // In the week of the edit nothing is growth.
         assert!((1.7..=2.0).contains(&per_week), "{per_week}");
         let Forecast::Reached { per_week, .. } = status(entries(false), Period::days(1)).forecast
         else {
-            panic!()
+            unreachable!()
         };
         assert!(per_week > 10.0, "{per_week}");
     }
@@ -403,7 +403,7 @@ mod tests {
             vec![Use { since: now(), configuration: planned.configuration, loads: &planned.loads }];
         uses.extend(history.uses());
         let [one] = CapacityStatus::all(&uses, Period::days(1), now()).try_into().unwrap();
-        let Forecast::Reached { at, per_week } = one.forecast else { panic!("{one:?}") };
+        let Forecast::Reached { at, per_week } = one.forecast else { unreachable!("{one:?}") };
         assert!((per_week - 1.0).abs() < 0.1, "{per_week}");
         let weeks = at.duration_since(now()).as_hours() / 168;
         assert!((90..=110).contains(&weeks), "{weeks}");
