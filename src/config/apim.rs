@@ -171,8 +171,8 @@ pub enum Feature {
 }
 
 /// A server given by address or hostname.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Server {
     /// An address or prefix.
     Address(Network),
@@ -186,15 +186,6 @@ impl TryFrom<String> for Server {
     fn try_from(text: String) -> Result<Self, String> {
         let address = text.contains([':', '/']) || text.parse::<std::net::IpAddr>().is_ok();
         if address { text.parse().map(Self::Address) } else { text.parse().map(Self::Host) }
-    }
-}
-
-impl From<Server> for String {
-    fn from(server: Server) -> Self {
-        match server {
-            Server::Address(network) => network.to_string(),
-            Server::Host(host) => host.to_string(),
-        }
     }
 }
 

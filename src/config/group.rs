@@ -90,8 +90,8 @@ impl fmt::Display for TagSelector {
 }
 
 /// What is taken out of a group: a tag's addresses, or a prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Exclusion {
     /// The addresses of the tags selected.
     Tags(TagSelector),
@@ -115,15 +115,6 @@ impl TryFrom<String> for Exclusion {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
-    }
-}
-
-impl From<Exclusion> for String {
-    fn from(exclusion: Exclusion) -> Self {
-        match exclusion {
-            Exclusion::Tags(selector) => selector.to_string(),
-            Exclusion::Prefix(prefix) => prefix.to_string(),
-        }
     }
 }
 

@@ -140,8 +140,8 @@ pub struct Syslog {
 }
 
 /// Where log lines go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum SyslogPlace {
     /// A datagram socket on this host.
     Socket(PathBuf),
@@ -182,12 +182,6 @@ impl TryFrom<String> for SyslogPlace {
         }
         let rest = text.strip_prefix("tcp://").and_then(remote);
         rest.map(|(host, port)| Self::Tcp(host, port)).ok_or_else(refuse)
-    }
-}
-
-impl From<SyslogPlace> for String {
-    fn from(place: SyslogPlace) -> Self {
-        place.to_string()
     }
 }
 

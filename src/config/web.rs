@@ -121,8 +121,8 @@ impl FromStr for WebHost {
 }
 
 /// Where a secret stands: a file that is not open to every user, or `credential:NAME` of systemd (`LoadCredential=`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum SecretFile {
     /// A file; a relative path is taken from the configuration file's folder.
     File(PathBuf),
@@ -170,18 +170,9 @@ impl TryFrom<String> for SecretFile {
     }
 }
 
-impl From<SecretFile> for String {
-    fn from(file: SecretFile) -> Self {
-        match file {
-            SecretFile::File(path) => path.display().to_string(),
-            SecretFile::Credential(name) => format!("credential:{name}"),
-        }
-    }
-}
-
 /// The way to a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Proxy {
     /// As the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
     #[default]
@@ -202,16 +193,6 @@ impl TryFrom<String> for Proxy {
             url => url.parse().map(Self::Url).map_err(|error| {
                 format!("{error}; a proxy is `environment`, `none` or a URL like http://proxy.example:3128")
             }),
-        }
-    }
-}
-
-impl From<Proxy> for String {
-    fn from(proxy: Proxy) -> Self {
-        match proxy {
-            Proxy::Environment => "environment".to_owned(),
-            Proxy::None => "none".to_owned(),
-            Proxy::Url(url) => url.into(),
         }
     }
 }

@@ -131,8 +131,8 @@ impl fmt::Display for FortiosVersion {
 
 /// The name of something that is on the device already: an interface, a zone, a pool, a profile. 1 to 35 printable ASCII
 /// characters, none of `< > ( ) # ' " \ ?`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct FortiosText(Box<str>);
 
 impl FortiosText {
@@ -159,12 +159,6 @@ impl TryFrom<String> for FortiosText {
             Err("a name on the device has 1 to 35 printable characters, none of < > ( ) # ' \" \\ ? $ `"
                 .to_owned())
         }
-    }
-}
-
-impl From<FortiosText> for String {
-    fn from(text: FortiosText) -> Self {
-        text.0.into()
     }
 }
 
