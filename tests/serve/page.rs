@@ -275,7 +275,8 @@ fn it_says_what_is_in_force_and_loads_nothing() {
         "2 messages given up",
         "43,900 of 50,000 (87 %)",
         "at this growth it reaches 50,000 in 4 months",
-        "group apim-prod-monitor is WIDER than what is published",
+        "The group apim-prod-monitor is WIDER than what is published",
+        "wider than published",
         "Generation 4 cannot be read: its manifest is damaged.",
         "verify 41.2 ms, apply 53.0 ms, read back 61.7 ms",
     ] {

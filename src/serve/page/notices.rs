@@ -80,6 +80,9 @@ pub(super) fn notices(
                 say(Level::Warn, format!("Feed {} failed {times}: {error}.", feed.name));
             }
         }
+        for surplus in &status.widened {
+            say(Level::Warn, format!("The {surplus}."));
+        }
         for target in status.targets.iter().filter(|target| target.behind.is_some()) {
             let name = &target.name;
             say(Level::Bad, format!("Target {name}: it keeps the files of an earlier generation."));

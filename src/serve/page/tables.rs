@@ -137,9 +137,9 @@ fn feeds(feeds: &[FeedStatus], now: Timestamp) -> Table {
 
 fn groups(status: &Status, history: Option<&History>, now: Timestamp) -> Table {
     let groups = &status.groups;
-    let surplus = |group: &GroupStatus| {
-        let found = status.widened.iter().find(|surplus| surplus.group == group.name);
-        found.map(ToString::to_string)
+    let widened = |group: &GroupStatus| {
+        let found = status.widened.iter().any(|surplus| surplus.group == group.name);
+        found.then(|| "wider than published".to_owned())
     };
     let sizes = history.map(|history| sizes(groups, history)).unwrap_or_default();
     Table::new(
@@ -156,7 +156,7 @@ fn groups(status: &Status, history: Option<&History>, now: Timestamp) -> Table {
     )
     .rows(groups.iter().map(|group| {
         [
-            Cell::from(group.name.as_str()).beside(surplus(group)),
+            Cell::from(group.name.as_str()).beside(widened(group)),
             Cell::number(group.v4_prefixes),
             Cell::number(group.v6_prefixes),
             Cell::number(group.v4_addresses),
