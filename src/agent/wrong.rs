@@ -23,12 +23,16 @@ pub(super) fn all(view: &View<'_>) -> Vec<Event> {
     let mut events = Vec::new();
     publishing(view, &mut events);
     for hold in &view.facts.holds {
-        push(
-            &mut events,
-            EventKind::Held,
-            format!("hold {}", hold.id),
-            &format!("{}; see `tagwall review`", hold.summary()),
-        );
+        let subject = format!("hold {}", hold.id);
+        let event = |words| {
+            let summary = format!("{}; {words}see `tagwall review`", hold.summary());
+            Event::new(EventKind::Held, subject, &summary)
+        };
+        events.push(if hold.critical {
+            event("it may be an attack, and nothing but a decision releases it; ").critical()
+        } else {
+            event("")
+        });
     }
     for feed in &view.status.feeds {
         if let Some(text) = unreachable(view, feed) {
@@ -247,7 +251,7 @@ mod tests {
     use super::super::notifying::Facts;
     use super::*;
     use crate::config::Config;
-    use crate::report::{CapacityStatus, Forecast, Status};
+    use crate::report::{CapacityStatus, Forecast, HoldStatus, Status};
     use crate::state::Memory;
 
     const CONFIG: &str = "cloud = \"public\"\n[groups.storage]\ntags = [\"Storage\"]\n[feeds.api.discovery]\n\
@@ -364,6 +368,29 @@ mod tests {
         case.failing(Some("2025-09-08T11:00:00Z"));
         case.hopeless.insert("api".parse().unwrap());
         assert_eq!(case.told(), failed("feed api"));
+    }
+
+    #[test]
+    fn a_hold_that_only_a_person_may_release_is_an_alarm() {
+        let mut case = Case::new(CONFIG);
+        let hold = |critical| HoldStatus {
+            id: "3f2a".to_owned(),
+            cloud: Cloud::Public,
+            kind: "addition".to_owned(),
+            groups: vec!["storage".parse().unwrap()],
+            addresses: "65536".to_owned(),
+            why: "outside the neighbourhoods".to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            due: None,
+            critical,
+        };
+        for critical in [false, true] {
+            case.facts.holds = vec![hold(critical)];
+            let told = all(&case.view());
+            let [event] = told.as_slice() else { unreachable!("{told:?}") };
+            assert_eq!((event.kind, event.critical), (EventKind::Held, critical));
+            assert_eq!(event.summary.contains("nothing but a decision"), critical);
+        }
     }
 
     #[test]

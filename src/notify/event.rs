@@ -22,6 +22,9 @@ pub struct Event {
     pub summary: String,
     /// When.
     pub at: Timestamp,
+    /// Whether it is an alarm: nothing but a person's decision ends it, and it may be an attack.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub critical: bool,
 }
 
 /// How an event stands.
@@ -67,6 +70,7 @@ pub struct Message {
 /// How much an event matters, as syslog counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
+    Critical = 2,
     Error = 3,
     Warning = 4,
     Notice = 5,
@@ -76,14 +80,22 @@ impl Event {
     /// An event now.
     pub fn new(kind: EventKind, subject: impl Into<String>, summary: &str) -> Self {
         let summary = printable(summary, SUMMARY_CHARACTERS);
-        Self { kind, subject: subject.into(), summary, at: Timestamp::now() }
+        Self { kind, subject: subject.into(), summary, at: Timestamp::now(), critical: false }
+    }
+
+    /// The same as an alarm.
+    #[must_use]
+    pub fn critical(self) -> Self {
+        Self { critical: true, ..self }
     }
 }
 
 impl News {
     pub(super) fn severity(&self) -> Severity {
         match (self.state, self.event.kind) {
-            (State::Ended, _) | (_, EventKind::Published | EventKind::Released) => Severity::Notice,
+            (State::Ended, _) => Severity::Notice,
+            _ if self.event.critical => Severity::Critical,
+            (_, EventKind::Published | EventKind::Released) => Severity::Notice,
             (_, EventKind::Failed) => Severity::Error,
             _ => Severity::Warning,
         }
@@ -91,11 +103,14 @@ impl News {
 
     /// One line for people.
     pub(super) fn line(&self) -> String {
-        let Self { state, event: Event { kind, subject, summary, .. }, since } = self;
+        let Self { state, event: Event { kind, subject, summary, critical, .. }, since } = self;
         let kind = kind.name();
+        let alarm = if *critical { "CRITICAL: " } else { "" };
         match state {
-            State::Happened | State::Begun => format!("{kind}: {subject}: {summary}"),
-            State::Lasting => format!("still {kind} since {since:.0}: {subject}: {summary}"),
+            State::Happened | State::Begun => format!("{alarm}{kind}: {subject}: {summary}"),
+            State::Lasting => {
+                format!("{alarm}still {kind} since {since:.0}: {subject}: {summary}")
+            }
             State::Ended => format!("no longer {kind} (since {since:.0}): {subject}"),
         }
     }
@@ -123,5 +138,26 @@ impl Message {
         let mut text = serde_json::to_vec(self).unwrap_or_default(); // strings and times: it cannot fail
         text.push(b'\n');
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_graver_than_a_failure_until_it_is_over() {
+        let news = |state, event: Event| News { state, since: event.at, event };
+        let held = || Event::new(EventKind::Held, "hold 3f2a", "65,536 addresses");
+        let alarm = news(State::Begun, held().critical());
+        assert!(alarm.line().starts_with("CRITICAL: held: hold 3f2a"), "{}", alarm.line());
+        assert_eq!(alarm.severity() as u32, 2);
+        assert_eq!(news(State::Begun, held()).severity(), Severity::Warning);
+        assert_eq!(news(State::Ended, held().critical()).severity(), Severity::Notice);
+        let failed = news(State::Begun, Event::new(EventKind::Failed, "kernel", "x"));
+        let message = Message::new(vec![failed, alarm]);
+        assert!(message.subject().contains("CRITICAL"), "{}", message.subject());
+        let json = String::from_utf8(message.json()).unwrap();
+        assert_eq!(json.matches("\"critical\":true").count(), 1, "{json}");
     }
 }

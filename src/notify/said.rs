@@ -135,7 +135,13 @@ mod tests {
     }
 
     fn event(kind: EventKind, subject: &str, when: Timestamp) -> Event {
-        Event { kind, subject: subject.to_owned(), summary: "x".to_owned(), at: when }
+        Event {
+            kind,
+            subject: subject.to_owned(),
+            summary: "x".to_owned(),
+            at: when,
+            critical: false,
+        }
     }
 
     fn states(news: &[News]) -> Vec<State> {
