@@ -72,6 +72,23 @@ fn what_is_published_and_judged_has_the_same_selection() {
     assert!(said.contains("unchanged") || said.contains("in force"), "{said}");
 }
 
+#[test]
+fn a_table_of_one_family_holds_that_family_alone() {
+    let rule = "[rules.x]\nsource = [\"10.20.0.0/24\", \"2001:db8:20::/64\"]\ndestination = \"x\"\nservices = [\"tcp/443\"]\n";
+    for (family, wanted, other) in
+        [("ip", "192.0.2.", "2001:db8:"), ("ip6", "2001:db8:", "192.0.2.")]
+    {
+        let config = format!(
+            "cloud = \"example\"\n[groups.x]\ntags = [\"AzureDevOps\", \"Storage\"]\n{rule}[targets.edge.nftables]\nmode = \"embed\"\n\
+             table = \"filter\"\nfamily = \"{family}\"\negress = [\"wan0\"]\n"
+        );
+        let plan = plan(&config, None).unwrap();
+        let text = std::str::from_utf8(&plan.artifacts[0].bytes).unwrap();
+        assert!(text.contains(&format!("{family} filter")), "{text}");
+        assert!(text.contains(wanted) && !text.contains(other), "{family}: {text}");
+    }
+}
+
 /// A profile that uses everything, in a cloud.
 fn profile(cloud: &str, region: &str) -> String {
     format!(

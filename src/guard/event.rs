@@ -171,3 +171,44 @@ impl fmt::Display for Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::PrefixSet;
+
+    #[test]
+    fn each_event_is_a_sentence_and_survives_its_json() {
+        let (cloud, kind, addresses) = (Cloud::Public, Kind::Removal, 4096);
+        let tag = TagName::new("Storage").unwrap();
+        let space: PrefixSet = ["20.0.0.0/20".parse().unwrap()].into_iter().collect();
+        let hold = HoldId::of(cloud, kind, false, &space);
+        let until: Timestamp = "2025-10-06T00:00:00Z".parse().unwrap();
+        for (event, words) in [
+            (
+                Event::Lapsed { hold: hold.clone(), cloud },
+                "lapsed: it is published no more in this form",
+            ),
+            (
+                Event::Released { hold, cloud, kind, addresses },
+                "released by itself: removal of 4,096 addresses",
+            ),
+            (
+                Event::Withdrawn { tag: tag.clone(), cloud, addresses, until },
+                "4,096 addresses of Storage (cloud public) were withdrawn and stay open until 2025-10-06",
+            ),
+            (
+                Event::Returned { tag: tag.clone(), cloud, addresses },
+                "4,096 withdrawn addresses of Storage (cloud public) came back",
+            ),
+            (
+                Event::Closed { tag, cloud, addresses },
+                "4,096 withdrawn addresses of Storage (cloud public) are closed now",
+            ),
+        ] {
+            assert!(event.to_string().contains(words), "{event}");
+            let json = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event, "{json}");
+        }
+    }
+}
