@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -146,15 +147,30 @@ fn slow(agent: &Agent) -> String {
     )
 }
 
-#[test]
-fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
+/// A running agent with such a target, and the file that holds it up.
+fn slow_agent() -> (Agent, PathBuf) {
     let mut agent = Agent::new("");
     let config = format!("{}{AT_ONCE}{DROP}", slow(&agent));
     agent.configure(&config);
     drop_edition(&agent, 1, 0);
     agent.start();
     agent.until_generation(1);
-    let (wait, seen) = (agent.path("wait"), agent.path("wait.seen"));
+    let wait = agent.path("wait");
+    (agent, wait)
+}
+
+/// Drops an edition, and returns while the firewall that is held up takes it.
+fn begin(agent: &Agent, number: u64, more: u8) {
+    let seen = agent.path("wait.seen");
+    _ = fs::remove_file(&seen);
+    fs::write(agent.path("wait"), "").unwrap();
+    drop_edition(agent, number, more);
+    agent.until("the reload", |_| seen.exists().then_some(()));
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
+    let (mut agent, wait) = slow_agent();
     for (number, signals) in [
         (2, &[Signal::TERM] as &[Signal]),
         (3, &[Signal::INT]),
@@ -164,10 +180,7 @@ fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
         (7, &[Signal::HUP, Signal::USR1, Signal::TERM]),
     ] {
         agent.until("rest", |agent| (!agent.path("state/journal.json").exists()).then_some(()));
-        _ = fs::remove_file(&seen);
-        fs::write(&wait, "").unwrap();
-        drop_edition(&agent, number, u8::try_from(number).unwrap());
-        agent.until("the reload", |_| seen.exists().then_some(()));
+        begin(&agent, number, u8::try_from(number).unwrap());
         for signal in signals {
             agent.signal(*signal);
             std::thread::sleep(Duration::from_millis(200));
@@ -194,17 +207,8 @@ fn a_stop_in_the_middle_of_a_publication_leaves_nothing_half_done() {
 
 #[test]
 fn what_a_killed_agent_left_behind_is_waited_for() {
-    let mut agent = Agent::new("");
-    let config = format!("{}{AT_ONCE}{DROP}", slow(&agent));
-    agent.configure(&config);
-    drop_edition(&agent, 1, 0);
-    agent.start();
-    agent.until_generation(1);
-    let (wait, seen) = (agent.path("wait"), agent.path("wait.seen"));
-    _ = fs::remove_file(&seen);
-    fs::write(&wait, "").unwrap();
-    drop_edition(&agent, 2, 1);
-    agent.until("the reload", |_| seen.exists().then_some(()));
+    let (mut agent, wait) = slow_agent();
+    begin(&agent, 2, 1);
     agent.kill();
 
     // Its command still runs, and nothing is changed beside it; systemd starts the agent again all the same.

@@ -1,25 +1,13 @@
 //! Settings that are well formed and cannot be meant: each is an error that names the key, and says what to do.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
+mod config_frames;
+
 use std::path::Path;
 
+use config_frames::{PROFILE, RULE};
 use tagwall::config::Config;
 
-const RULE: &str = "cloud = \"public\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-";
-const PROFILE: &str = "cloud = \"public\"
-[apim.prod]
-regions = [\"westeurope\"]
-network = \"external\"
-subnets = [\"10.20.0.0/24\"]
-egress = [\"wan0\"]
-";
 const HTTP: &str = "cloud = \"public\"\n[feeds.f.http]\nurl = \"https://a.example/\"\n";
 
 /// Each text is refused, with these words among what is shown.

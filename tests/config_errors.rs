@@ -1,8 +1,11 @@
 //! What a person sees who wrote something wrong: the source line with a caret, what is allowed, the nearest name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
+mod config_frames;
+
 use std::path::Path;
 
+use config_frames::{PROFILE, RULE};
 use tagwall::config::Config;
 
 /// The errors of a configuration as they are printed, without colour.
@@ -22,21 +25,6 @@ macro_rules! errors {
 }
 
 const GROUP: &str = "cloud = \"public\"\n[groups.devops]\ntags = [\"AzureDevOps\"]\n";
-const RULE: &str = "cloud = \"public\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-";
-const PROFILE: &str = "cloud = \"public\"
-[apim.prod]
-regions = [\"westeurope\"]
-network = \"external\"
-subnets = [\"10.20.0.0/24\"]
-egress = [\"wan0\"]
-";
 
 errors! {
     no_toml: "cloud = public\n";
