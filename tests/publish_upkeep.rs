@@ -10,20 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::host::{Host, inventory};
-
-/// A configuration whose one group has these prefixes.
-fn grouped(prefixes: &str, targets: &str) -> String {
-    format!(
-        "[groups.a]\nprefixes = [{prefixes}]\n[groups.b]\nprefixes = [\"203.0.113.0/24\"]\n\
-         [rules.a]\nsource = [\"10.20.0.0/24\"]\ndestination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
-         [rules.b]\nsource = [\"10.20.0.0/24\"]\ndestination = \"b\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
-         {targets}"
-    )
-}
+use common::host::{EDGE, Host, grouped, inventory};
 
 const LISTS: &str = "[targets.lists.list]\n";
-const EDGE: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
 
 /// Publishes these prefixes one after the other.
 fn publish(host: &Host, targets: &str, all: &[&str]) {
