@@ -74,14 +74,33 @@ pub(super) enum Done {
     Shown,
 }
 
-/// A job that ended, with the status of the state folder after it.
+/// A job that ended.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) done: Done,
-    pub(super) standing: Result<Status, ReportError>,
-    pub(super) facts: Facts,
+    done: Done,
+    /// What is so after it; none where it only showed what is so.
+    learned: Option<Learned>,
+}
+
+/// What is so after a job.
+#[derive(Debug)]
+struct Learned {
+    /// The status of the state folder.
+    standing: Result<Status, ReportError>,
+    facts: Facts,
     /// Which tags should hold the addresses of hostnames.
-    pub(super) expected: Expected,
+    expected: Expected,
+}
+
+impl Learned {
+    fn of(operator: &Operator, config: &Config) -> Self {
+        let believed = operator.belief().publications();
+        Self {
+            standing: jobs::standing(operator, config),
+            facts: Facts::of(operator, config),
+            expected: Expected::of(config, &Intent::of(config), believed),
+        }
+    }
 }
 
 /// The agent.
@@ -329,11 +348,8 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let given = self.worker.give(move |operator| {
             let done = job(operator);
-            let (standing, facts) =
-                (jobs::standing(operator, &config), Facts::of(operator, &config));
-            let believed = operator.belief().publications();
-            let expected = Expected::of(&config, &Intent::of(&config), believed);
-            Finished { done, standing, facts, expected }
+            let changed = !matches!(done, Done::Shown);
+            Finished { learned: changed.then(|| Learned::of(operator, &config)), done }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
@@ -343,13 +359,15 @@ impl Engine {
     fn on_finished(&mut self, finished: Finished) {
         // A job that ended is progress, also when others are still to come.
         self.busy_since = (!self.jobs.is_empty()).then(Instant::now);
-        match finished.standing {
-            Ok(standing) => self.standing = standing,
-            Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
-        }
         self.serving.finished(&finished.done);
-        self.notifying.learn(finished.facts);
-        self.naming.expect(finished.expected);
+        if let Some(Learned { standing, facts, expected }) = finished.learned {
+            match standing {
+                Ok(standing) => self.standing = standing,
+                Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
+            }
+            self.notifying.learn(facts);
+            self.naming.expect(expected);
+        }
         match finished.done {
             Done::Worked(worked) => {
                 self.working = false;
