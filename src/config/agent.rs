@@ -138,3 +138,49 @@ impl FromStr for GroupName {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<AgentSettings, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_default() {
+        let settings = read("").unwrap();
+        assert_eq!(settings.mode, Mode::Automatic);
+        assert_eq!(settings.quiet_period, Period::seconds(2));
+        assert_eq!(settings.maximum_delay, Period::seconds(30));
+        assert_eq!(settings.drift_check, Period::minutes(5));
+        assert_eq!(settings.grace_period, Period::seconds(20));
+        assert_eq!(settings.remind_after, Period::days(7));
+        assert_eq!((settings.socket, settings.socket_group), (None, None));
+        assert_eq!(
+            (settings.status_for, settings.log_format),
+            (Readers::Everyone, LogFormat::Auto)
+        );
+    }
+
+    #[test]
+    fn a_mode_is_written_as_it_is_shown() {
+        for (text, mode) in [("automatic", Mode::Automatic), ("propose", Mode::Propose)] {
+            assert_eq!(read(&format!("mode = \"{text}\"")).unwrap().mode, mode);
+            assert_eq!(mode.name(), text);
+        }
+        assert!(read("mode = \"manual\"").is_err());
+    }
+
+    #[test]
+    fn the_group_of_the_socket_is_one_that_a_host_may_have() {
+        for good in ["adm", "net-admins", "_tagwall", "ops.firewall", "54321", &"g".repeat(32)] {
+            let settings = read(&format!("socket-group = \"{good}\"")).unwrap();
+            assert_eq!(settings.socket_group.unwrap().as_str(), good);
+        }
+        for bad in ["", "-adm", "net admins", "adm:root", "Gr\u{fc}n", &"g".repeat(33)] {
+            let error = read(&format!("socket-group = \"{bad}\"")).unwrap_err();
+            assert!(error.contains("a group's name has letters, digits"), "{bad}: {error}");
+        }
+    }
+}

@@ -313,6 +313,14 @@ mod tests {
             ("[serve]\nsocket = \"s\"\n[serve.limits]\nheaders = 2", "from 8 to 1000"),
             ("[serve]\nsocket = \"s\"\nusers = \"u\"", "unknown field"),
             ("[serve]\nlisten = [\"localhost:1\"]", "invalid socket address"),
+            (
+                "[serve]\nsocket = \"s\"\n[serve.limits]\nstall-timeout = \"0s\"",
+                "serve.limits.stall-timeout is 0s; it is from 1s to 1d",
+            ),
+            (
+                "[serve]\nsocket = \"s\"\n[serve.limits]\nconnection-lifetime = \"2d\"",
+                "serve.limits.connection-lifetime is 2d; it is from 1s to 1d",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(words) || error.contains("unknown key"), "{text}: {error}");
@@ -328,5 +336,34 @@ mod tests {
         assert!(settings.protects(Area::Lists) && !settings.protects(Area::Health));
         let open = parse("[serve]\nsocket = \"s\"").unwrap().serve_settings().unwrap();
         assert!(Area::ALL.iter().all(|area| !open.protects(*area)));
+    }
+
+    #[test]
+    fn an_area_is_protected_by_the_name_that_metrics_have_for_it() {
+        for protected in Area::ALL {
+            let text = format!(
+                "[serve]\nsocket = \"s\"\n[serve.access]\nusers = \"u\"\nprotect = [\"{}\"]",
+                protected.name()
+            );
+            let settings = parse(&text).unwrap().serve_settings().unwrap();
+            for area in Area::ALL {
+                assert_eq!(settings.protects(area), area == protected, "{text}: {area:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_of_clients_say_who_they_are() {
+        let text = "[serve]\nlisten = [\"192.0.2.1:8443\"]\n[serve.tls]\ncertificate = \"own.pem\"\n\
+                    key = \"/run/own.key\"\nclient-ca = \"clients.pem\"";
+        let settings = parse(text).unwrap().serve_settings().unwrap();
+        assert!(settings.protects(Area::Page) && !settings.protects(Area::Health));
+        let tls = settings.tls.unwrap();
+        assert_eq!(tls.certificate, Path::new("/etc/tagwall/own.pem"));
+        assert_eq!(tls.key, Path::new("/run/own.key"));
+        assert_eq!(tls.client_ca.as_deref(), Some(Path::new("/etc/tagwall/clients.pem")));
+        // What is not said is the stricter of both, and time enough to renew the certificate.
+        assert_eq!(tls.client_certificate, ClientCertificate::Required);
+        assert_eq!((tls.min_version, tls.warn_before), (TlsVersion::V1_2, Period::days(21)));
     }
 }

@@ -1,7 +1,10 @@
 //! What becomes of publications week after week: grace, holds, releases, decisions. Pure: the clock is an argument.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 
+mod clouds;
+#[path = "../common/mod.rs"]
 mod common;
+mod limits;
 
 use std::path::Path;
 

@@ -1,0 +1,141 @@
+//! What belongs to another cloud than the one judged, and profiles, of which only names are judged.
+
+use super::*;
+use tagwall::snapshot::{TagContent, TagName};
+
+const PROFILE: &str = r#"
+    cloud = "example"
+    [apim.prod]
+    regions = ["westeurope"]
+    network = "external"
+    subnets = ["10.20.0.0/24"]
+    egress = ["wan0"]
+    clients = ["203.0.113.10/32"]
+"#;
+
+fn of_cloud(cloud: Cloud, tags: impl IntoIterator<Item = TagContent>) -> Publication {
+    Publication::new(Snapshot::of_tags(cloud, 1, tags).unwrap(), "test")
+}
+
+fn in_region(name: &str, region: &str, prefixes: &[&str]) -> TagContent {
+    TagContent { region: region.into(), region_id: 18, ..tag(name, &set(prefixes)) }
+}
+
+/// The scopes of which something is held.
+fn concerned(host: &Host) -> Vec<String> {
+    let holds = host.belief.holds().iter();
+    let mut names: Vec<String> =
+        holds.flat_map(|hold| &hold.groups).map(|group| group.name.to_string()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn space_of_its_own_is_no_space_of_another_cloud() {
+    // 20.140.0.0/15 is Government's alone, 40.72.0.0/15 China's.
+    for (name, added, is_foreign) in [
+        (Cloud::Government, "20.140.1.0/28", false),
+        (Cloud::Government, "40.72.1.0/28", true),
+        (Cloud::China, "40.72.1.0/28", false),
+        (Cloud::China, "20.140.1.0/28", true),
+        (Cloud::Public, "20.140.1.0/28", true),
+    ] {
+        let cloud = name.to_string();
+        let config = format!("cloud = \"{cloud}\"\n[groups.web]\ntags = [\"Web\"]\n");
+        let mut host = Host::new(&config);
+        let mut offer = |texts: &[&str]| {
+            let offer =
+                Offer { publication: of_cloud(name, [tag("Web", &set(texts))]), fetched: host.now };
+            host.judge(&Offers::from([(name, offer)]));
+            host.held()
+        };
+        assert_eq!(offer(&["20.60.0.0/24"]), [], "{cloud}");
+        let expected: &[(Kind, bool)] = if is_foreign { &[(Kind::Addition, true)] } else { &[] };
+        assert_eq!(offer(&["20.60.0.0/24", added]), expected, "{cloud}: {added}");
+    }
+}
+
+/// What a profile needs, and its management endpoint.
+fn needed(control: &[&str]) -> Vec<TagContent> {
+    let global = ["AzureKeyVault", "AzureMonitor", "AzureActiveDirectory", "AzureLoadBalancer"];
+    let mut tags: Vec<TagContent> =
+        global.iter().map(|name| tag(name, &set(&["198.51.100.0/25"]))).collect();
+    tags.push(in_region("Storage.WestEurope", "westeurope", &["198.51.100.128/26"]));
+    tags.push(in_region("Sql.WestEurope", "westeurope", &["198.51.100.192/26"]));
+    tags.push(tag("ApiManagement", &set(control)));
+    tags
+}
+
+#[test]
+fn a_route_to_a_tag_is_judged_in_the_publication_of_its_cloud() {
+    let mut host = Host::new(PROFILE);
+    host.offer(&of_cloud(Cloud::Example, needed(&["192.0.2.0/28"])));
+    assert_eq!(concerned(&host), [] as [&str; 0]);
+    host.pass(7);
+    // What another cloud has under that name says nothing about this one.
+    let other = of_cloud(Cloud::Public, [tag("ApiManagement", &set(&["20.60.0.0/24"]))]);
+    let offer = Offer { publication: other, fetched: host.now };
+    host.judge(&Offers::from([(Cloud::Public, offer)]));
+    assert_eq!(concerned(&host), [] as [&str; 0]);
+    assert!(host.belief.publications().contains_key(&Cloud::Public));
+    // The route bypasses the firewall: a stranger's address must not come to it unseen.
+    host.offer(&of_cloud(Cloud::Example, needed(&["192.0.2.0/28", "192.0.3.0/28"])));
+    assert_eq!(host.held(), [(Kind::Addition, true)]);
+    assert_eq!(concerned(&host), ["apim-prod-control-plane"]);
+}
+
+#[test]
+fn of_a_security_rule_the_name_counts_and_not_the_space() {
+    let endpoints = "service-endpoints = [\"Storage\"]\n";
+    let mut host = Host::new(&format!("{PROFILE}{endpoints}"));
+    let before = needed(&["192.0.2.0/28"]);
+    let change = |edit: &dyn Fn(&mut TagContent)| {
+        let mut tags = before.clone();
+        let storage = tags.iter_mut().find(|tag| tag.name.as_str() == "Storage.WestEurope");
+        edit(storage.unwrap());
+        of_cloud(Cloud::Example, tags)
+    };
+    host.offer(&of_cloud(Cloud::Example, before.clone()));
+    assert_eq!(concerned(&host), [] as [&str; 0]);
+    // Azure fills the rule with prefixes itself: a stranger's are its business.
+    host.pass(7);
+    host.offer(&change(&|storage| storage.v4.push("192.0.3.0/24".parse().unwrap())));
+    assert_eq!(concerned(&host), [] as [&str; 0]);
+    // Without the tag the rule would be refused.
+    host.pass(7);
+    host.offer(&change(&|storage| storage.name = TagName::new("Storage.EuropeWest").unwrap()));
+    assert_eq!(host.held(), [(Kind::Removal, true)]);
+    assert_eq!(concerned(&host), ["apim-prod-out-storage-westeurope"]);
+}
+
+#[test]
+fn a_group_by_region_follows_the_tag_of_its_region() {
+    let config = "cloud = \"example\"\n[groups.web]\ntags = [\"Web\"]\nregions = [\"westeurope\", \"northeurope\"]\n\
+                  exclude = [\"192.0.2.0/30\", \"Excluded\"]\n";
+    let offered = |west: &[&str], excluded: &[&str]| {
+        of_cloud(
+            Cloud::Example,
+            [
+                in_region("Web.WestEurope", "westeurope", west),
+                in_region("Web.NorthEurope", "northeurope", &["198.51.100.0/24"]),
+                tag("Excluded", &set(excluded)),
+            ],
+        )
+    };
+    let mut host = Host::new(config);
+    host.offer(&offered(&["192.0.2.0/28"], &["198.51.100.0/28"]));
+    assert_eq!(host.held(), []);
+    // What is taken out by its prefix is no concern, and what is not is.
+    host.pass(7);
+    host.offer(&offered(&["192.0.2.0/28", "192.0.3.0/28"], &["198.51.100.0/28"]));
+    assert_eq!(host.held(), [(Kind::Addition, true)]);
+    host.pass(7);
+    host.offer(&offered(&["192.0.2.4/30", "192.0.2.8/29"], &["198.51.100.0/28"]));
+    assert_eq!((host.held(), host.belief.grace().count()), (vec![], 1));
+    assert_eq!(
+        host.group("web"),
+        set(&["192.0.2.4/30", "192.0.2.8/29", "198.51.100.0/24"])
+            .difference(&set(&["198.51.100.0/28"]))
+    );
+}
