@@ -61,6 +61,35 @@ fn a_generation_that_cannot_be_read_stays_and_is_told_and_the_others_are_removed
 }
 
 #[test]
+fn a_damaged_generation_in_force_is_named_and_the_way_out_leads_out() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    let rules = host.rules();
+    host.configure(&grouped("\"192.0.2.0/25\"", EDGE));
+    for (file, damage) in
+        [("ruleset.json", Some("{")), ("ruleset.json", None), ("manifest.json", Some("{"))]
+    {
+        let path = host.path("state/current").join(file);
+        let whole = fs::read(&path).unwrap();
+        match damage {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let (_, stderr) = host.expect(6, &["render"]);
+        assert!(stderr.contains(file) && stderr.contains("docs/operations.md"), "{stderr}");
+        assert_eq!(host.rules(), rules, "{file}");
+        if file == "ruleset.json" {
+            fs::write(&path, whole).unwrap();
+        }
+    }
+    fs::remove_file(host.path("state/current")).unwrap();
+    host.expect(0, &["render"]);
+    host.expect(0, &["status", "--verify"]);
+    assert!(host.rules().contains("192.0.2.0/25"), "{}", host.rules());
+    host.expect(0, &["history", "--prefix", "192.0.2.64"]);
+}
+
+#[test]
 fn a_generation_that_cannot_be_read_hides_no_other_from_history_and_rollback() {
     let Some(host) = Host::new(&[], "") else { return };
     publish(&host, LISTS, &["\"192.0.2.0/26\"", "\"192.0.2.0/25\"", "\"192.0.2.0/24\""]);
