@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -33,7 +33,7 @@ use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
-use crate::report::{FailedStep, ReportError, Status};
+use crate::report::{FailedStep, History, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
 
 /// Events of feeds that may wait for the loop.
@@ -93,10 +93,10 @@ struct Learned {
 }
 
 impl Learned {
-    fn of(operator: &Operator, config: &Config) -> Self {
+    fn of(operator: &Operator, config: &Config, known: &Mutex<History>) -> Self {
         let believed = operator.belief().publications();
         Self {
-            standing: jobs::standing(operator, config),
+            standing: jobs::standing(operator, config, known),
             facts: Facts::of(operator, config),
             expected: Expected::of(config, &Intent::of(config), believed),
         }
@@ -139,6 +139,8 @@ pub(super) struct Engine {
     pub(super) retry: Option<Instant>,
     failures: u32,
 
+    /// What jobs have read of the generations.
+    known: Arc<Mutex<History>>,
     pub(super) standing: Status,
     pub(super) failed: Option<String>,
     /// The step of a target at which it failed.
@@ -160,15 +162,18 @@ impl Engine {
     ) -> Result<Self, AgentError> {
         supervisor.status("bringing the rules in force");
         let before = Arc::clone(&config);
+        let known = Arc::new(Mutex::new(History::default()));
+        let generations = Arc::clone(&known);
         let first = worker.give(move |operator| {
             let checked = jobs::check(operator);
             let facts = Facts::of(operator, &before);
-            let known = operator.memory().publications.keys().copied().collect();
+            let clouds = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
-            (checked, jobs::standing(operator, &before), jobs::seen(operator), known, facts, names)
+            let standing = jobs::standing(operator, &before, &generations);
+            (checked, standing, jobs::seen(operator), clouds, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, known, facts, names) =
+        let (checked, standing, seen, clouds, facts, names) =
             first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
@@ -201,6 +206,7 @@ impl Engine {
             belief_due: None,
             retry: None,
             failures: 0,
+            known,
             standing: standing?,
             failed: None,
             failed_step: None,
@@ -210,7 +216,7 @@ impl Engine {
             options,
         };
         engine.checked(checked);
-        engine.tend_feeds(&known, &seen);
+        engine.tend_feeds(&clouds, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
         // What is in force is served before anything is judged.
         engine.show()?;
@@ -345,11 +351,11 @@ impl Engine {
         &mut self,
         job: impl FnOnce(&mut Operator) -> Done + Send + 'static,
     ) -> Result<(), AgentError> {
-        let config = Arc::clone(&self.config);
+        let (config, known) = (Arc::clone(&self.config), Arc::clone(&self.known));
         let given = self.worker.give(move |operator| {
             let done = job(operator);
             let changed = !matches!(done, Done::Shown);
-            Finished { learned: changed.then(|| Learned::of(operator, &config)), done }
+            Finished { learned: changed.then(|| Learned::of(operator, &config, &known)), done }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);

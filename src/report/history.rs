@@ -157,6 +157,14 @@ impl History {
         Self::read(dir, super::capacity::MOST_GENERATIONS)
     }
 
+    /// Becomes that, unless it is already.
+    pub fn refresh_for_forecasts(&mut self, dir: &Path) -> Result<(), ReportError> {
+        if !self.is_up_to_date(dir, super::capacity::MOST_GENERATIONS)? {
+            *self = Self::for_forecasts(dir)?;
+        }
+        Ok(())
+    }
+
     /// What was in force, the newest first: what failed never was, and what a rollback left behind is no more.
     pub fn in_force(&self) -> impl Iterator<Item = &Entry> + Clone {
         self.generations.iter().filter(|entry| {
