@@ -20,6 +20,7 @@ use common::microsoft::{Fake, Reply};
 use common::proxy::Proxy;
 use common::running::Agent;
 use rustix::process::Signal;
+use serde_json::Value;
 use tagwall::control::{Answer, Client, Request};
 
 #[test]
@@ -52,6 +53,20 @@ fn a_good_configuration_is_taken_and_a_bad_one_leaves_the_old_one() {
     let said = agent.expect(7, &["reload"]);
     assert!(said.contains("not in force") && said.contains("reload"), "{said}");
     assert_eq!(agent.generation(), Some(3));
+    agent.stop();
+}
+
+#[test]
+fn how_full_a_target_is_follows_each_generation() {
+    let limited = RULES.replace("lists.list]", "lists.list]\nmax-entries = 100");
+    let mut agent = started(&format!("{limited}{AT_ONCE}{DROP}"));
+    let count = |status: &Value| status["capacity"][0]["count"].as_u64();
+    let counted = agent.until_status("a count", |status| count(status).is_some());
+    let first = count(&counted).unwrap();
+    drop_edition(&agent, 2, 3);
+    agent.until_status("three more entries", |status| count(status) == Some(first + 3));
+    agent.expect(0, &["rollback"]);
+    agent.until_status("the entries of before", |status| count(status) == Some(first));
     agent.stop();
 }
 

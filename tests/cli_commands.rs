@@ -466,3 +466,12 @@ fn a_file_that_is_no_belief_is_refused_by_name() {
     assert!(said.contains("other.json is not imported, nothing was changed"), "{said}");
     assert!(!folder.path("state/belief.json").exists());
 }
+
+#[test]
+fn a_folder_that_cannot_be_read_is_named() {
+    let folder = Folder::new();
+    let missing = folder.arg("publications");
+    let config = quickstart();
+    let (_, stderr) = expect(6, &["replay", &missing, "--config", config.to_str().unwrap()]);
+    assert!(stderr.contains(&format!("cannot read the folder {missing}")), "{stderr}");
+}

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use common::devops::{AT_ONCE, DROP};
 use common::running::Agent;
 use serde_json::{Value, json};
 
@@ -33,8 +34,6 @@ addition-addresses = 8
 removal-addresses = 8
 grace-days = 0
 ";
-const WITH_FEED: &str =
-    "[agent]\nquiet-period = \"0s\"\n[feeds.drop.directory]\npath = \"FOLDER/drop\"\n";
 
 /// Two networks of the web, and a little mail.
 const FIRST: [&[&str]; 2] = [&["192.0.2.0/24", "198.51.100.0/24"], &["203.0.113.0/28"]];
@@ -172,7 +171,7 @@ fn beginning_anew_lets_an_older_publication_in() {
 
 #[test]
 fn a_running_agent_follows_decisions_at_once() {
-    let mut host = Agent::new(&format!("{CONFIG}{WITH_FEED}"));
+    let mut host = Agent::new(&format!("{CONFIG}{AT_ONCE}{DROP}"));
     put(&host, "drop", 1, FIRST);
     host.start();
     host.until_generation(1);

@@ -10,20 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::host::{Host, inventory};
-
-/// A configuration whose one group has these prefixes.
-fn grouped(prefixes: &str, targets: &str) -> String {
-    format!(
-        "[groups.a]\nprefixes = [{prefixes}]\n[groups.b]\nprefixes = [\"203.0.113.0/24\"]\n\
-         [rules.a]\nsource = [\"10.20.0.0/24\"]\ndestination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
-         [rules.b]\nsource = [\"10.20.0.0/24\"]\ndestination = \"b\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
-         {targets}"
-    )
-}
+use common::host::{EDGE, Host, grouped, inventory};
 
 const LISTS: &str = "[targets.lists.list]\n";
-const EDGE: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
 
 /// Publishes these prefixes one after the other.
 fn publish(host: &Host, targets: &str, all: &[&str]) {
@@ -69,6 +58,35 @@ fn a_generation_that_cannot_be_read_stays_and_is_told_and_the_others_are_removed
     let (status, _) = host.expect(0, &["status"]);
     assert!(status.contains("old generations could not be removed"), "{status}");
     assert!(status.contains("000001/manifest.json"), "{status}");
+}
+
+#[test]
+fn a_damaged_generation_in_force_is_named_and_the_way_out_leads_out() {
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", EDGE)) else { return };
+    host.expect(0, &["render"]);
+    let rules = host.rules();
+    host.configure(&grouped("\"192.0.2.0/25\"", EDGE));
+    for (file, damage) in
+        [("ruleset.json", Some("{")), ("ruleset.json", None), ("manifest.json", Some("{"))]
+    {
+        let path = host.path("state/current").join(file);
+        let whole = fs::read(&path).unwrap();
+        match damage {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let (_, stderr) = host.expect(6, &["render"]);
+        assert!(stderr.contains(file) && stderr.contains("docs/operations.md"), "{stderr}");
+        assert_eq!(host.rules(), rules, "{file}");
+        if file == "ruleset.json" {
+            fs::write(&path, whole).unwrap();
+        }
+    }
+    fs::remove_file(host.path("state/current")).unwrap();
+    host.expect(0, &["render"]);
+    host.expect(0, &["status", "--verify"]);
+    assert!(host.rules().contains("192.0.2.0/25"), "{}", host.rules());
+    host.expect(0, &["history", "--prefix", "192.0.2.64"]);
 }
 
 #[test]

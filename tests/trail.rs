@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes need not survive anything")]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::devops::RULES;
 use jiff::{SignedDuration, Timestamp};
 use tagwall::config::{Config, Urgent};
 use tagwall::guard::{Order, Verdict};
@@ -14,16 +17,6 @@ use tagwall::render::Templates;
 use tagwall::snapshot::{EXAMPLE_DOCUMENT, Policy, Publication, Snapshot};
 use tagwall::state::trail::{self, Action, Entry};
 
-const CONFIG: &str = "
-cloud = \"example\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-[targets.lists.list]
-";
 /// What comes to the tag, and is plausible.
 const LITTLE: &str = "\"192.0.2.70/32\"";
 
@@ -48,7 +41,7 @@ impl Host {
 
     /// Offers an edition of the example, a week after the one before.
     fn offer(&mut self, operator: &mut Operator, number: u64, edit: (&str, &str)) -> Published {
-        self.offer_under(CONFIG, operator, number, edit)
+        self.offer_under(RULES, operator, number, edit)
     }
 
     fn offer_under(
@@ -145,7 +138,7 @@ fn every_decision_is_told_and_makes_belief_and_rules_again() {
         ticket: Some("4711".to_owned()),
         reason: Some("a slip".to_owned()),
     };
-    let config = Config::parse(Path::new("test.toml"), CONFIG.to_owned()).unwrap();
+    let config = Config::parse(Path::new("test.toml"), RULES.to_owned()).unwrap();
     operator.decide(&order, &config.guard, host.now).unwrap();
     host.agrees(&operator);
     operator.pause("storm", "bob", host.now).unwrap();
@@ -155,7 +148,7 @@ fn every_decision_is_told_and_makes_belief_and_rules_again() {
     operator.resume("eve", host.now).unwrap();
     operator.rebaseline(None, "moved", "eve", host.now).unwrap();
     host.agrees(&operator);
-    let other = CONFIG.replace("tcp/443", "tcp/8443");
+    let other = RULES.replace("tcp/443", "tcp/8443");
     host.offer_under(&other, &mut operator, 4, ("", ""));
     host.agrees(&operator);
     operator.close();
@@ -326,11 +319,11 @@ fn an_attempt_that_failed_is_told_and_changes_nothing() {
     let mut operator = host.open();
     host.offer(&mut operator, 1, ("", ""));
     let before = host.entries().len();
-    let text = CONFIG.replace(
+    let text = RULES.replace(
         "[targets.lists.list]",
         "[targets.lists]\nverify = [\"/bin/false\"]\n[targets.lists.list]",
     );
-    let (broken, good) = (parsed(&text), parsed(CONFIG));
+    let (broken, good) = (parsed(&text), parsed(RULES));
     let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
     let edit = (prefixes(), more);
     // What the agent does: the publication, and again after a while, until the firewall takes it.

@@ -5,14 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+pub(super) use crate::os::clock::now;
+
 /// A timer is never set further ahead: the clock that people read may be set meanwhile.
 const FURTHEST: Duration = Duration::from_secs(24 * 3600);
-
-/// The time to the second: finer says nothing to a reader.
-pub(super) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
 
 /// When a timer runs out, for people.
 pub(super) fn at(timer: Instant) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -33,7 +33,7 @@ use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
 use crate::publish::{Published, Restored};
 use crate::render::Templates;
-use crate::report::{FailedStep, ReportError, Status};
+use crate::report::{FailedStep, History, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
 
 /// Events of feeds that may wait for the loop.
@@ -74,14 +74,33 @@ pub(super) enum Done {
     Shown,
 }
 
-/// A job that ended, with the status of the state folder after it.
+/// A job that ended.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) done: Done,
-    pub(super) standing: Result<Status, ReportError>,
-    pub(super) facts: Facts,
+    done: Done,
+    /// What is so after it; none where it only showed what is so.
+    learned: Option<Learned>,
+}
+
+/// What is so after a job.
+#[derive(Debug)]
+struct Learned {
+    /// The status of the state folder.
+    standing: Result<Status, ReportError>,
+    facts: Facts,
     /// Which tags should hold the addresses of hostnames.
-    pub(super) expected: Expected,
+    expected: Expected,
+}
+
+impl Learned {
+    fn of(operator: &Operator, config: &Config, known: &Mutex<History>) -> Self {
+        let believed = operator.belief().publications();
+        Self {
+            standing: jobs::standing(operator, config, known),
+            facts: Facts::of(operator, config),
+            expected: Expected::of(config, &Intent::of(config), believed),
+        }
+    }
 }
 
 /// The agent.
@@ -120,6 +139,8 @@ pub(super) struct Engine {
     pub(super) retry: Option<Instant>,
     failures: u32,
 
+    /// What jobs have read of the generations.
+    known: Arc<Mutex<History>>,
     pub(super) standing: Status,
     pub(super) failed: Option<String>,
     /// The step of a target at which it failed.
@@ -141,15 +162,18 @@ impl Engine {
     ) -> Result<Self, AgentError> {
         supervisor.status("bringing the rules in force");
         let before = Arc::clone(&config);
+        let known = Arc::new(Mutex::new(History::default()));
+        let generations = Arc::clone(&known);
         let first = worker.give(move |operator| {
             let checked = jobs::check(operator);
             let facts = Facts::of(operator, &before);
-            let known = operator.memory().publications.keys().copied().collect();
+            let clouds = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
-            (checked, jobs::standing(operator, &before), jobs::seen(operator), known, facts, names)
+            let standing = jobs::standing(operator, &before, &generations);
+            (checked, standing, jobs::seen(operator), clouds, facts, names)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, known, facts, names) =
+        let (checked, standing, seen, clouds, facts, names) =
             first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
@@ -182,6 +206,7 @@ impl Engine {
             belief_due: None,
             retry: None,
             failures: 0,
+            known,
             standing: standing?,
             failed: None,
             failed_step: None,
@@ -191,7 +216,7 @@ impl Engine {
             options,
         };
         engine.checked(checked);
-        engine.tend_feeds(&known, &seen);
+        engine.tend_feeds(&clouds, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
         // What is in force is served before anything is judged.
         engine.show()?;
@@ -326,14 +351,11 @@ impl Engine {
         &mut self,
         job: impl FnOnce(&mut Operator) -> Done + Send + 'static,
     ) -> Result<(), AgentError> {
-        let config = Arc::clone(&self.config);
+        let (config, known) = (Arc::clone(&self.config), Arc::clone(&self.known));
         let given = self.worker.give(move |operator| {
             let done = job(operator);
-            let (standing, facts) =
-                (jobs::standing(operator, &config), Facts::of(operator, &config));
-            let believed = operator.belief().publications();
-            let expected = Expected::of(&config, &Intent::of(&config), believed);
-            Finished { done, standing, facts, expected }
+            let changed = !matches!(done, Done::Shown);
+            Finished { learned: changed.then(|| Learned::of(operator, &config, &known)), done }
         });
         self.jobs.push(given.map_err(|_| AgentError::Lost)?);
         self.busy_since.get_or_insert_with(Instant::now);
@@ -343,13 +365,15 @@ impl Engine {
     fn on_finished(&mut self, finished: Finished) {
         // A job that ended is progress, also when others are still to come.
         self.busy_since = (!self.jobs.is_empty()).then(Instant::now);
-        match finished.standing {
-            Ok(standing) => self.standing = standing,
-            Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
-        }
         self.serving.finished(&finished.done);
-        self.notifying.learn(finished.facts);
-        self.naming.expect(finished.expected);
+        if let Some(Learned { standing, facts, expected }) = finished.learned {
+            match standing {
+                Ok(standing) => self.standing = standing,
+                Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
+            }
+            self.notifying.learn(facts);
+            self.naming.expect(expected);
+        }
         match finished.done {
             Done::Worked(worked) => {
                 self.working = false;

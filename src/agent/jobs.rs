@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::gather::Cause;
@@ -15,7 +15,7 @@ use crate::operate::{Kind, Offered, Offering, OperateError, Operator, Wish};
 use crate::os::two;
 use crate::publish::{PublishError, Restored};
 use crate::render::{RenderError, Templates};
-use crate::report::{CapacityStatus, FailedStep, ReportError, Status};
+use crate::report::{CapacityStatus, FailedStep, History, ReportError, Status};
 use crate::snapshot::{Cloud, Publication, Seen};
 use crate::state::{Archive, Archived, Entry, StateError};
 
@@ -271,8 +271,13 @@ pub(super) fn load(path: &Path) -> Result<Loaded, NotLoaded> {
     Ok(Loaded { config: Arc::new(config), templates: Arc::new(templates) })
 }
 
-/// The status of the state folder, as the operator knows it.
-pub(super) fn standing(operator: &Operator, config: &Config) -> Result<Status, ReportError> {
+/// The status of the state folder, as the operator knows it. `known` is what was read of the generations before, and is brought
+/// up to date.
+pub(super) fn standing(
+    operator: &Operator,
+    config: &Config,
+    known: &Mutex<History>,
+) -> Result<Status, ReportError> {
     let store = operator.publisher().store();
     let number = store.current()?;
     let generation = number.map(|number| store.read(number)).transpose()?;
@@ -280,7 +285,10 @@ pub(super) fn standing(operator: &Operator, config: &Config) -> Result<Status, R
     let memory = operator.memory();
     let status = Status::of(store.dir(), number, generation.as_ref(), memory, &drift, clock::now());
     let horizon = config.publish.capacity_horizon;
-    let capacity = CapacityStatus::read(store.dir(), horizon, clock::now())?;
+    // Only jobs use it, and there is one at a time.
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.refresh_for_forecasts(store.dir())?;
+    let capacity = CapacityStatus::all(&known.uses(), horizon, clock::now());
     Ok(Status { capacity, ..status.believing(operator.belief()) })
 }
 

@@ -226,7 +226,6 @@ impl Engine {
     /// Reads the configuration and its templates anew, and tries what they make of the publications: what cannot be
     /// rendered is refused like what cannot be read.
     pub(super) fn reload(&mut self, answer: Option<oneshot::Sender<Answer>>) {
-        self.supervisor.reloading();
         let path = self.options.config.clone();
         let given = self.give(move |operator| {
             let result = match jobs::load(&path) {
@@ -235,8 +234,12 @@ impl Engine {
             };
             Done::Reloaded(Box::new(Reloaded { result, seen: jobs::seen(operator), answer }))
         });
-        if given.is_err() {
-            error!("the configuration could not be reloaded: the worker is overloaded or gone");
+        match given {
+            Ok(()) => self.supervisor.reloading(),
+            // systemd is told nothing: nobody would tell it the end.
+            Err(_) => {
+                error!("the configuration could not be reloaded: the worker is overloaded or gone");
+            }
         }
     }
 

@@ -28,7 +28,7 @@ use crate::config::Name;
 /// Where the configuration is looked for by default.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/tagwall/tagwall.toml";
 /// Where the state is kept by default.
-pub(super) const DEFAULT_STATE_DIR: &str = "/var/lib/tagwall";
+const DEFAULT_STATE_DIR: &str = "/var/lib/tagwall";
 
 /// Keeps firewall rules true to Azure's Service Tags.
 #[derive(Debug, Parser)]

@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::printer::Printer;
-use super::publish::{now, open};
+use super::publish::open;
 use super::{Cli, Exit, control};
-use crate::control::{Client, Document, Request};
+use crate::control::{Answer, Client, Document, Request};
 use crate::guard::Belief;
 use crate::operate;
+use crate::os::clock::now;
 use crate::os::files;
 use crate::report;
 
@@ -68,7 +69,7 @@ fn import(cli: &Cli, file: &std::path::Path, printer: &Printer) -> anyhow::Resul
         let name = file.display().to_string();
         let request = Request::Adopt { belief: Document::of(name, &bytes) };
         return match control::ask(&agent, &request, &[&bytes])? {
-            crate::control::Answer::Said(said) => {
+            Answer::Said(said) => {
                 printer.out(&said.text)?;
                 Ok(Exit::Ok)
             }

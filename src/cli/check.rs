@@ -30,7 +30,8 @@ Examples:
   tagwall check --json | jq -r '.warnings[].message'
 
 Needs no publication. Every template is rendered with a complete sample, so an unknown variable is found
-now. Where there is a state folder, firewalls that will be full soon are named. Warnings name what is allowed but perhaps not meant; they do not change the exit code.
+now. Where there is a state folder, firewalls that will be full soon are named. Warnings name what is
+allowed but perhaps not meant; they do not change the exit code.
 Exit codes: 0 sound, 2 command line, 3 something is wrong, 6 system.";
 
 #[derive(Serialize)]
@@ -77,7 +78,7 @@ pub(super) fn run(cli: &Cli, args: &CheckArgs, printer: &Printer) -> anyhow::Res
         Ok(config) => config,
         Err(error) if args.json => {
             let report = Report { config: path, ..Report::of_error(&error) };
-            printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+            printer.json(&report)?;
             return Ok(exit_of(&error));
         }
         Err(error) => return Err(error),
@@ -89,7 +90,7 @@ pub(super) fn run(cli: &Cli, args: &CheckArgs, printer: &Printer) -> anyhow::Res
         message: one.summary(Timestamp::now()),
     }));
     if args.json {
-        printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        printer.json(&report)?;
         return Ok(Exit::Ok);
     }
     for warning in &report.warnings {

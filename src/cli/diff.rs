@@ -93,7 +93,7 @@ pub(super) fn run(cli: &Cli, args: &DiffArgs, printer: &Printer) -> anyhow::Resu
     }
     let comparison = compare(&old, &new);
     if args.json {
-        printer.out(&(serde_json::to_string_pretty(&comparison)? + "\n"))?;
+        printer.json(&comparison)?;
     } else {
         printer.out(&comparison.text())?;
     }

@@ -117,7 +117,7 @@ fn print<A: Serialize>(
 ) -> anyhow::Result<Exit> {
     if args.json {
         let document = Document { format: "tagwall-explain/1", kind, answer };
-        printer.out(&(serde_json::to_string_pretty(&document)? + "\n"))?;
+        printer.json(&document)?;
     } else {
         printer.out(&text(answer))?;
     }

@@ -1,9 +1,9 @@
 //! `tagwall generator`: what systemd calls at boot and at `daemon-reload`, to learn what the agent needs.
 //!
 //! A unit file cannot read the configuration, so it would have to allow what any configuration could need. This writes
-//! a drop-in beside it instead: the firewall's capabilities where a target is applied to this host's kernel, the
-//! folders into which targets install files, and the like; and it takes the network away where nothing needs it. A configuration that cannot be used adds nothing; what is wrong with it
-//! is said by `tagwall check` when the agent starts.
+//! a drop-in beside it instead: the firewall's capabilities where a target is applied to this host's kernel, the folders
+//! into which targets install files, and the like; and it takes the network away where nothing needs it. A configuration
+//! that cannot be used adds nothing; what is wrong with it is said by `tagwall check` when the agent starts.
 
 mod needs;
 mod places;
@@ -16,7 +16,7 @@ use clap::Args;
 use self::needs::Needs;
 use super::printer::Printer;
 use super::{Cli, Exit};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::os::command::{BoundedCommand, find_program};
 use crate::os::files::{self, Replacement};
 
@@ -40,7 +40,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(2);
 pub(super) fn run(cli: &Cli, args: &GeneratorArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let config = match Config::load(&cli.config) {
         Ok(config) => config,
-        Err(crate::config::ConfigError::Read { source, .. }) if source.is_not_found() => {
+        Err(ConfigError::Read { source, .. }) if source.is_not_found() => {
             return Ok(Exit::Ok);
         }
         Err(error) => return Err(error.into()),

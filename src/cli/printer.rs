@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
 use crate::operate::config_error;
 pub(super) use crate::report::text::{ADDED, HEADLINE, REMOVED, WARNING, counted, grouped};
@@ -31,6 +32,11 @@ impl Printer {
     /// Writes to stdout; colours are removed where they are not wanted.
     pub(super) fn out(&self, text: &str) -> std::io::Result<()> {
         anstream::stdout().lock().write_all(text.as_bytes())
+    }
+
+    /// Writes a document to stdout as JSON that people can read too.
+    pub(super) fn json(&self, document: &impl Serialize) -> std::io::Result<()> {
+        self.out(&(serde_json::to_string_pretty(document)? + "\n"))
     }
 
     /// Writes bytes to stdout as they are.

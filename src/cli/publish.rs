@@ -2,7 +2,6 @@
 //! `resume`.
 
 use clap::Args;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::RenderArgs;
@@ -13,6 +12,7 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
 use crate::operate::{self, Offering, Operator, Wish};
+use crate::os::clock::now;
 use crate::publish::Retention;
 use crate::render::Templates;
 use crate::report::HoldStatus;
@@ -47,7 +47,7 @@ pub struct RollbackArgs {
 #[derive(Serialize)]
 struct Report<'r> {
     format: &'static str,
-    /// `published`, `unchanged` or `rolled-back`.
+    /// `published`, `published-partly`, `unchanged` or `rolled-back`.
     result: &'r str,
     generation: Option<u64>,
     pinned: bool,
@@ -189,7 +189,7 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
             pinned: operation.pinned,
             holds: &operation.holds,
         };
-        printer.out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        printer.json(&report)?;
         return Ok(());
     }
     let text = match (operation.generation, operation.pinned) {
@@ -209,12 +209,6 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
     };
     printer.out(&text)?;
     Ok(())
-}
-
-/// The time to the second: finer says nothing to a reader.
-pub(super) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// Opens the state folder, and says what was mended.

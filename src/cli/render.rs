@@ -67,7 +67,7 @@ pub(super) fn run(cli: &Cli, args: &RenderArgs, printer: &Printer) -> anyhow::Re
         write(&changes)?;
     }
     if args.json {
-        printer.out(&(serde_json::to_string_pretty(&summary)? + "\n"))?;
+        printer.json(&summary)?;
     } else {
         printer.out(&summary.text(args.dry_run))?;
         if args.dry_run {

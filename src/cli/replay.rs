@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anstyle::Style;
+use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -172,14 +173,17 @@ fn summary(steps: &[Replayed]) -> String {
 }
 
 /// Every document in the folder and those below it, in order of date, then of name.
-fn publications(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn publications(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     /// A folder for each cloud, and one for each year, is as deep as anybody sorts them.
     const DEPTH: usize = 3;
     let mut found = Vec::new();
     let mut folders = vec![(dir.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        let cannot = || format!("cannot read the folder {}", printable_path(&folder));
+        for entry in std::fs::read_dir(&folder).with_context(cannot)? {
+            let (path, kind) = entry
+                .and_then(|entry| Ok((entry.path(), entry.file_type()?)))
+                .with_context(cannot)?;
             if kind.is_dir() && depth < DEPTH {
                 folders.push((path, depth + 1));
             } else if path.extension().is_some_and(|extension| extension == "json")

@@ -59,7 +59,7 @@ pub(super) fn run(cli: &Cli, args: &ResolveArgs, printer: &Printer) -> anyhow::R
     let found = NameStatus::all(&book, &Expected::default());
     if args.json {
         let document = Document { format: "tagwall-resolve/1", names: &found };
-        printer.out(&(serde_json::to_string_pretty(&document)? + "\n"))?;
+        printer.json(&document)?;
     } else {
         for name in &found {
             printer.out(&name.text(now))?;

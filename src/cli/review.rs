@@ -4,12 +4,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, counted, grouped};
-use super::publish::{now, open};
+use super::publish::open;
 use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::guard::{Decision, Hold, HoldId, Kind, Order, Verdict};
 use crate::operate;
+use crate::os::clock::now;
 use crate::report::{self, Review};
 use crate::snapshot::Cloud;
 
@@ -122,7 +123,7 @@ pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow:
             holds: entries.collect(),
             decisions: &review.decisions,
         };
-        printer.out(&(serde_json::to_string_pretty(&document)? + "\n"))?;
+        printer.json(&document)?;
         return Ok(Exit::Ok);
     }
     if holds.is_empty() {
@@ -235,7 +236,7 @@ fn decide(
         (decision, "the next `tagwall render` follows it")
     };
     if args.json {
-        printer.out(&(serde_json::to_string_pretty(&decision)? + "\n"))?;
+        printer.json(&decision)?;
     } else {
         printer.out(&format!("{}; {follows}\n", in_words(&decision)))?;
     }

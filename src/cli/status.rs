@@ -78,7 +78,7 @@ fn print<T: Serialize>(
     printer: &Printer,
 ) -> anyhow::Result<()> {
     if json {
-        printer.out(&(serde_json::to_string_pretty(report)? + "\n"))?;
+        printer.json(report)?;
     } else {
         printer.out(&text(report))?;
     }

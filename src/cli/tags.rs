@@ -88,7 +88,7 @@ pub(super) fn run(cli: &Cli, args: &TagsArgs, printer: &Printer) -> anyhow::Resu
     }
     if args.json {
         let list = List { format: "tagwall-tags/1", publications: entries };
-        printer.out(&(serde_json::to_string_pretty(&list)? + "\n"))?;
+        printer.json(&list)?;
     } else {
         for entry in &entries {
             printer.out(&text(entry))?;

@@ -25,12 +25,12 @@ pub struct AgentSettings {
     pub drift_check: Period,
     /// How long a stop waits for what is under way; a second signal does not wait. Default: 20s.
     pub grace_period: Period,
-    /// How long one way is paused or pinned before one is reminded, and then again. Default: 7d.
+    /// How long a pause or a pin lasts before the log reminds of it, and then again each time. Default: 7d.
     pub remind_after: Period,
     /// The Unix socket by which the command line reaches the agent. Default: `control.sock` in the runtime folder that
     /// systemd gives, else in the state folder.
     pub socket: Option<PathBuf>,
-    /// The group whose members may do everything that the agent's own user may. Default: none.
+    /// The group whose members may do everything that the agent's own user may. Default: the agent's own group.
     pub socket_group: Option<GroupName>,
     /// Who may read the status through the socket. Default: everyone.
     pub status_for: Readers,

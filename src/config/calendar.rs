@@ -221,11 +221,6 @@ pub enum Closed {
 }
 
 impl Calendar {
-    /// Whether it lets everything through at all times.
-    pub fn is_always_open(&self) -> bool {
-        self.windows.is_empty() && self.freezes.is_empty()
-    }
-
     /// Whether changes may be applied now.
     pub fn gate(&self, now: Timestamp) -> Gate {
         let closed = self.closed(now);
@@ -317,7 +312,6 @@ mod tests {
     fn without_windows_and_freezes_it_is_open_for_ever() {
         let gate = Calendar::default().gate(at("2025-09-08T12:00:00Z"));
         assert_eq!(gate, Gate { closed: None, until: None });
-        assert!(Calendar::default().is_always_open());
     }
 
     #[test]

@@ -75,14 +75,6 @@ impl ConfigError {
         };
         invalid.diagnostics.iter().map(problem).collect()
     }
-
-    /// What is wrong, one by one; empty when the file could not be read.
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        match self {
-            Self::Invalid(invalid) => &invalid.diagnostics,
-            _ => &[],
-        }
-    }
 }
 
 impl Invalid {

@@ -43,7 +43,6 @@ pub use target::*;
 pub use web::*;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,11 +163,6 @@ impl Config {
         } else {
             Err(ConfigError::invalid(&source, diagnostics))
         }
-    }
-
-    /// An error at a place of this configuration that was found later (a tag that is not published).
-    pub fn error_at(&self, span: Range<usize>, title: impl Into<String>) -> ConfigError {
-        self.errors(vec![Diagnostic::new(title).at(span)])
     }
 
     /// Errors that were found after loading.

@@ -215,12 +215,10 @@ impl Book {
         due.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Makes names due now: all, or those given.
-    pub fn hurry(&mut self, names: &[HostName], now: Timestamp) {
-        for (name, entry) in &mut self.names {
-            if names.is_empty() || names.contains(name) {
-                entry.due = entry.due.min(now);
-            }
+    /// Makes every name due now.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        for entry in self.names.values_mut() {
+            entry.due = entry.due.min(now);
         }
     }
 

@@ -46,7 +46,7 @@ impl Follower {
     /// Starts from what was stored; every name is looked up soon.
     pub fn new(config: &Config, mut book: Book, now: Timestamp) -> Self {
         let gathered = want(&mut book, config, now);
-        book.hurry(&[], now);
+        book.hurry(now);
         Self {
             book,
             dns: config.dns.clone(),
@@ -66,18 +66,13 @@ impl Follower {
         self.looking = JoinSet::new();
         self.under_way.clear();
         let changed = want(&mut self.book, config, now);
-        self.book.hurry(&[], now);
+        self.book.hurry(now);
         self.gather(changed, true);
     }
 
     /// What is known.
     pub fn book(&self) -> &Book {
         &self.book
-    }
-
-    /// Looks these names up now, or all when none is given.
-    pub fn hurry(&mut self, names: &[HostName], now: Timestamp) {
-        self.book.hurry(names, now);
     }
 
     /// Waits until something changed: addresses, or something worth saying. Never returns where there are no names.

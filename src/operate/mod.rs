@@ -24,6 +24,7 @@ use thiserror::Error;
 
 use crate::guard::{Belief, BeliefError};
 use crate::names::{Book, BookError};
+use crate::os::clock;
 use crate::os::files::{self, FileError};
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
@@ -154,7 +155,7 @@ impl Operator {
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
         };
-        operator.note_correction(Timestamp::now());
+        operator.note_correction(clock::now());
         Ok(operator)
     }
 

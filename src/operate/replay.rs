@@ -126,11 +126,6 @@ impl<'c> Replay<'c> {
         }
     }
 
-    /// What is believed so far.
-    pub fn belief(&self) -> &Belief {
-        &self.belief
-    }
-
     /// How full the firewalls of the configuration would be with what is believed; none while nothing is, or where it does not
     /// fit.
     pub fn loads(&self, templates: &Templates) -> Option<BTreeMap<Name, Vec<Load>>> {

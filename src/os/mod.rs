@@ -9,6 +9,7 @@
 //! - [`command`]: a subprocess has an absolute path, no shell, a clean environment, a time limit and
 //!   a limit on its output, and nothing of it outlives the call;
 //! - [`secret`]: a credential never shows itself in a log or an error;
+//! - [`clock`]: the time as people read it;
 //! - [`accounts`]: users and groups by name, from the host's own files;
 //! - [`record`]: a small file of our own is read strictly, and only in the format that it names;
 //! - [`two`]: the same work on many items by two threads, or two things at once;
@@ -18,6 +19,7 @@
 //! nothing of firewalls or publications and imports nothing of the crate.
 
 pub mod accounts;
+pub mod clock;
 pub mod command;
 pub mod files;
 pub mod lock;

@@ -92,18 +92,13 @@ impl fmt::Display for Restored {
 }
 
 impl Publisher {
-    /// Compares kernel and installed files with the generation in force, target by target.
-    pub fn drift(&self) -> Result<BTreeMap<Name, Found>, PublishError> {
-        drift(&self.store)
-    }
-
     /// Brings back what is not as it was published, target by target: each is tried, whatever becomes of the others. What a
     /// foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
     pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, PublishError> {
         let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
         let manifest = self.store.read(number)?.manifest;
         let mut restored = Vec::new();
-        for (target, found) in self.drift()? {
+        for (target, found) in drift(&self.store)? {
             if found.is_true() {
                 continue;
             }

@@ -4,13 +4,12 @@
 //! recorded, is applied; taken back half-way is taken back to the end. A generation that cannot be applied any more is taken
 //! back, and that is told: opening does not fail for it.
 
-use jiff::Timestamp;
-
 use super::companions;
 use super::force::Transition;
 use super::journal::{Journal, Phase};
 use super::manifest::Outcome;
 use super::{Failure, PublishError, Published, Publisher, verify};
+use crate::os::clock;
 
 impl Publisher {
     /// Mends, and says what was mended.
@@ -59,7 +58,7 @@ impl Publisher {
     fn mend_forward(&self, journal: Journal, was: &str) -> Result<Option<String>, PublishError> {
         let to = journal.to;
         let generation = self.store.read(to)?;
-        let now = Timestamp::now();
+        let now = clock::now();
         if let Some(wrong) = journal.corrects
             && self.store.is_unfinished(wrong)?
         {
@@ -91,7 +90,7 @@ impl Publisher {
         let mut transition = Transition::new(self.store.read(to)?.manifest, self.before(&journal)?);
         transition.first = journal.first.take();
         if let Err(failure) = verify::first(&self.store, &transition) {
-            let now = Timestamp::now();
+            let now = clock::now();
             let error = self.take_back(failure.into(), &transition, journal, now);
             return Ok(Some(format!("generation {to} was being loaded, and cannot be: {error}")));
         }
@@ -110,8 +109,7 @@ impl Publisher {
             path: self.store.path(to),
             reason: "its publication failed, and taking it back was interrupted".to_owned(),
         };
-        let error =
-            self.take_back(Failure::from(interrupted), &transition, journal, Timestamp::now());
+        let error = self.take_back(Failure::from(interrupted), &transition, journal, clock::now());
         Ok(Some(error.to_string()))
     }
 

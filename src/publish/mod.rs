@@ -96,7 +96,10 @@ pub enum PublishError {
     #[error("there is no earlier generation with other rules to go back to")]
     NothingEarlier,
     /// A generation's file is not what its manifest says.
-    #[error("{path} is not what its manifest says: it was changed or damaged", path = path.display())]
+    #[error(
+        "{path} is not what its manifest says: it was changed or damaged; {WHAT_TO_DO}",
+        path = path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -122,6 +125,9 @@ pub enum PublishError {
         aftermath: String,
     },
 }
+
+/// The way out where a file of a generation cannot be read.
+const WHAT_TO_DO: &str = "docs/operations.md says what to do about a damaged file";
 
 /// Shows what is in force now, behind what failed.
 struct Aftermath<'a>(&'a str);

@@ -124,7 +124,7 @@ impl Publisher {
         if let Published::Generation(number) | Published::Partly(number) = published
             && let Err(error) = prune(&self.store, retention, request.now)
         {
-            self.note(number, format!("old generations could not be removed: {error}"))?;
+            self.note(number, format!("old generations could not be removed: {error}"));
         }
         Ok(published)
     }
@@ -156,7 +156,7 @@ impl Publisher {
             Published::Unchanged(_) => current,
         };
         for error in passed_over {
-            self.note(number, format!("the rollback looked past a generation: {error}"))?;
+            self.note(number, format!("the rollback looked past a generation: {error}"));
         }
         Ok(number)
     }
@@ -421,7 +421,7 @@ impl Publisher {
     }
 
     /// Removes a generation that never was visible. What is left of it is removed at the next start.
-    pub(super) fn abandon(&self, number: u64) {
+    fn abandon(&self, number: u64) {
         let _ = self.store.discard(number);
         let _ = Journal::clear(self.store.dir());
     }
@@ -433,17 +433,16 @@ impl Publisher {
         if let Err(error) = tidied {
             let note =
                 format!("the state folder could not be tidied up, the next start will: {error}");
-            let _ = self.note(number, note);
+            self.note(number, note);
         }
     }
 
-    /// Adds a note to an outcome.
-    fn note(&self, number: u64, note: String) -> Result<(), PublishError> {
-        if let Some(mut outcome) = self.store.read(number)?.outcome {
+    /// Adds a note to an outcome. The publication succeeded, whether or not this can be written.
+    fn note(&self, number: u64, note: String) {
+        let outcome = self.store.read(number).ok().and_then(|generation| generation.outcome);
+        if let Some(mut outcome) = outcome {
             outcome.notes.push(note);
-            // The publication succeeded, whether or not this can be written.
             let _ = self.store.record(&outcome);
         }
-        Ok(())
     }
 }

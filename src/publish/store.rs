@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::Journal;
 use super::manifest::{Manifest, Outcome};
-use super::{PublishError, Request, companions};
+use super::{PublishError, Request, WHAT_TO_DO, companions};
 use crate::config::Name;
 use crate::os::files;
 use crate::ruleset::{self, RuleSet};
@@ -152,7 +152,7 @@ impl Store {
         let path = folder.join(MANIFEST);
         let manifest = read_json(&path)?.ok_or_else(|| {
             if folder.exists() {
-                PublishError::State { path, reason: "it is missing".to_owned() }
+                damaged(&path, &"it is missing")
             } else {
                 PublishError::NoGeneration(number)
             }
@@ -413,16 +413,16 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, PublishError> {
     }
 }
 
+fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> PublishError {
+    PublishError::State { path: path.to_owned(), reason: format!("{reason}; {WHAT_TO_DO}") }
+}
+
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, PublishError> {
     let Some(bytes) = read_if_there(path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| PublishError::State { path: path.to_owned(), reason: error.to_string() })
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(path, &error))
 }
 
 fn read_rules(path: &Path) -> Result<Option<RuleSet>, PublishError> {
     let Some(bytes) = read_if_there(path)? else { return Ok(None) };
-    ruleset::read_document(&bytes)
-        .map(Some)
-        .map_err(|error| PublishError::State { path: path.to_owned(), reason: error.to_string() })
+    ruleset::read_document(&bytes).map(Some).map_err(|error| damaged(path, &error))
 }

@@ -139,9 +139,30 @@ impl History {
         Ok(Self { format: FORMAT.to_owned(), current: store.current()?, generations, unreadable })
     }
 
+    /// Whether reading it again, with the same limit, would bring the same: no generation came, ended or left since, and each could
+    /// be read. What has ended does not change.
+    pub fn is_up_to_date(&self, dir: &Path, limit: usize) -> Result<bool, ReportError> {
+        let store = Store::new(dir);
+        let numbers = store.numbers()?;
+        let newest = numbers.iter().rev().take(limit);
+        let ended = self.generations.iter().all(|entry| entry.result != EntryResult::Interrupted);
+        Ok(ended
+            && self.unreadable.is_empty()
+            && self.current == store.current()?
+            && newest.eq(self.generations.iter().map(|entry| &entry.generation)))
+    }
+
     /// As many generations as a forecast looks at.
     pub fn for_forecasts(dir: &Path) -> Result<Self, ReportError> {
         Self::read(dir, super::capacity::MOST_GENERATIONS)
+    }
+
+    /// Becomes that, unless it is already.
+    pub fn refresh_for_forecasts(&mut self, dir: &Path) -> Result<(), ReportError> {
+        if !self.is_up_to_date(dir, super::capacity::MOST_GENERATIONS)? {
+            *self = Self::for_forecasts(dir)?;
+        }
+        Ok(())
     }
 
     /// What was in force, the newest first: what failed never was, and what a rollback left behind is no more.

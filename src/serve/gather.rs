@@ -11,7 +11,7 @@ use super::content::Content;
 use super::view::{Document, Lists, View};
 use crate::config::Config;
 use crate::publish::Store;
-use crate::report::{GroupStatus, History, Status};
+use crate::report::{GroupStatus, History, ReportError, Status};
 use crate::selection::Publications;
 use crate::snapshot::{Cloud, Publication};
 use crate::state::Archive;
@@ -35,7 +35,7 @@ pub struct Sources<'s> {
 }
 
 impl View {
-    /// Gathers a view. Blocks; reads the lists of a generation once, and documents only when they are others than before.
+    /// Gathers a view. Blocks; reads the lists of a generation once, and documents and history only when they are others than before.
     pub fn gather(sources: Sources<'_>, before: Option<&Self>) -> Self {
         let mut view = Self::default();
         let mut status = sources.status;
@@ -48,8 +48,9 @@ impl View {
                 before,
             );
         }
-        match History::read(sources.state_dir, GENERATIONS) {
-            Ok(history) => view.history = Some(Arc::new(history)),
+        let known = before.and_then(|before| before.history.as_ref());
+        match history(sources.state_dir, known) {
+            Ok(history) => view.history = Some(history),
             Err(error) => view.faults.push(format!("the history cannot be shown: {error}")),
         }
         view.status = Some(Arc::new(status));
@@ -113,6 +114,16 @@ impl View {
             },
         }
     }
+}
+
+/// The newest generations: those that are known, unless one came or went since.
+fn history(dir: &Path, known: Option<&Arc<History>>) -> Result<Arc<History>, ReportError> {
+    if let Some(known) = known
+        && known.is_up_to_date(dir, GENERATIONS)?
+    {
+        return Ok(Arc::clone(known));
+    }
+    Ok(Arc::new(History::read(dir, GENERATIONS)?))
 }
 
 /// Microsoft's name of a document: the date in it is how publications are ordered.

@@ -104,9 +104,20 @@ services = [\"tcp/443\"]
 interfaces = [\"wan0\"]
 ";
 
+/// A target that the kernel uses.
+pub(crate) const EDGE: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
+
 pub(crate) fn nftables(more: &str) -> String {
+    format!("{GROUPS}{more}\n{EDGE}[targets.lists.list]\n")
+}
+
+/// A configuration of two groups, the first of which has these prefixes.
+pub(crate) fn grouped(prefixes: &str, targets: &str) -> String {
     format!(
-        "{GROUPS}{more}\n[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n[targets.lists.list]\n"
+        "[groups.a]\nprefixes = [{prefixes}]\n[groups.b]\nprefixes = [\"203.0.113.0/24\"]\n\
+         [rules.a]\nsource = [\"10.20.0.0/24\"]\ndestination = \"a\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         [rules.b]\nsource = [\"10.20.0.0/24\"]\ndestination = \"b\"\nservices = [\"tcp/443\"]\ninterfaces = [\"wan0\"]\n\
+         {targets}"
     )
 }
 

@@ -15,12 +15,14 @@
 
 #[path = "netns/inside.rs"]
 mod inside;
+#[path = "netns/place.rs"]
+mod place;
 #[path = "netns/probe.rs"]
 mod probe;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -30,7 +32,8 @@ use std::time::Duration;
 use rustix::net::Shutdown;
 
 use inside::{echo, enter, redirection, settle};
-pub(crate) use probe::talk;
+pub(crate) use place::Place;
+pub(crate) use probe::{Probe, Transport, Verdict, talk};
 use probe::{datagram, open, ping, verdict_of};
 
 /// How long an answer is waited for. Only the verdict of a connection that is to be silent depends on it, and that one
@@ -46,127 +49,6 @@ const AT_A_TIME: usize = 256;
 const SERVICE: u16 = 7;
 /// How often the service looks whether it is to end.
 const TICK: Duration = Duration::from_millis(100);
-
-/// A namespace of the bed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    /// The protected subnets (10.20.0.0/24, fd00:20::/64), addresses next to them, and other hosts behind the same
-    /// interface (10.99.0.0/24, fd00:99::/64).
-    Subnet,
-    /// Between the others.
-    Firewall,
-    /// The internet: every documentation range and some space around them.
-    Azure,
-    /// On-premises: 10.50.0.0/24, fd00:50::/64.
-    Onprem,
-}
-
-impl Place {
-    /// All of them.
-    const ALL: [Self; 4] = [Self::Subnet, Self::Firewall, Self::Azure, Self::Onprem];
-    /// Those beside the firewall.
-    const SIDES: [Self; 3] = [Self::Subnet, Self::Azure, Self::Onprem];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Subnet => "subnet",
-            Self::Firewall => "firewall",
-            Self::Azure => "azure",
-            Self::Onprem => "onprem",
-        }
-    }
-
-    /// The firewall's interface towards this side, the number of the link, and what is local behind it.
-    fn link(self) -> (&'static str, u8, &'static [&'static str]) {
-        match self {
-            Self::Subnet => (
-                "lan0",
-                1,
-                &["10.16.0.0/12", "10.99.0.0/24", "fd00:1f::/32", "fd00:20::/32", "fd00:99::/64"],
-            ),
-            Self::Azure => (
-                "wan0",
-                2,
-                &[
-                    "192.0.0.0/16",
-                    "198.16.0.0/12",
-                    "198.51.0.0/16",
-                    "203.0.0.0/16",
-                    "2001:d00::/24",
-                ],
-            ),
-            Self::Onprem => ("onprem0", 3, &["10.50.0.0/24", "fd00:50::/64"]),
-            Self::Firewall => ("lo", 0, &[]),
-        }
-    }
-
-    /// The side that this address lies on.
-    fn of(address: IpAddr) -> Self {
-        let on = |side: &Self| {
-            side.link()
-                .2
-                .iter()
-                .any(|net| net.parse::<ipnet::IpNet>().is_ok_and(|net| net.contains(&address)))
-        };
-        let Some(side) = Self::SIDES.into_iter().find(on) else {
-            panic!("{address} is on no side of the bed")
-        };
-        side
-    }
-}
-
-/// What a connection is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Transport {
-    /// TCP: a connection, and data both ways.
-    Tcp,
-    /// UDP: a datagram, and its answer.
-    Udp,
-    /// An ICMP or ICMPv6 echo; it has no port.
-    Ping,
-}
-
-/// How a connection went, seen from where it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The other side answered.
-    Passed,
-    /// Somebody said no: a reset, or an ICMP error.
-    Refused,
-    /// Nobody said anything.
-    Silent,
-}
-
-/// A connection to try: its two ends lie on different sides.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Probe {
-    /// Where it begins.
-    pub(crate) source: IpAddr,
-    /// Where it goes.
-    pub(crate) to: IpAddr,
-    /// With what.
-    pub(crate) transport: Transport,
-    /// To which port.
-    pub(crate) port: u16,
-}
-
-impl Probe {
-    /// A connection between addresses in text.
-    pub(crate) fn new(source: &str, to: &str, transport: Transport, port: u16) -> Self {
-        let address = |text: &str| match text.parse() {
-            Ok(address) => address,
-            Err(error) => panic!("{text}: {error}"),
-        };
-        Self { source: address(source), to: address(to), transport, port }
-    }
-}
-
-impl std::fmt::Display for Probe {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { source, to, transport, port } = self;
-        write!(formatter, "{source} -> {to} {transport:?}/{port}")
-    }
-}
 
 /// Why there can be no bed here, and nothing when there can: root, `ip` and `nft` are needed, and `tools`.
 pub(crate) fn hindrance(tools: &[&str]) -> Option<String> {

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::common::host::{GROUPS, Host, inventory, nftables};
-use crate::{EDGE, grouped};
+use crate::common::host::{EDGE, GROUPS, Host, grouped, inventory, nftables};
 
 #[test]
 fn a_command_that_fails_leaves_everything_as_it_was() {

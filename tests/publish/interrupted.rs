@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::common::host::{Host, nftables};
-use crate::{EDGE, grouped};
+use crate::common::host::{EDGE, Host, grouped, nftables};
 
 #[test]
 fn an_interrupted_publication_is_mended() {

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::common::host::{GROUPS, Host, inventory, nftables};
-use crate::{EDGE, grouped};
+use crate::common::host::{EDGE, GROUPS, Host, grouped, inventory, nftables};
 
 #[test]
 fn a_generation_is_in_the_kernel_and_the_same_again_touches_nothing() {
@@ -213,8 +212,7 @@ fn what_no_generation_has_any_more_leaves_the_kernel() {
 #[test]
 fn how_long_each_step_took_is_kept_and_told() {
     let check = "[targets.lists]\nverify = [\"/bin/true\"]\nreload = [\"/bin/true\"]\n[targets.lists.list]\n";
-    let edge = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
-    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", &(edge.to_owned() + check)))
+    let Some(host) = Host::new(&["nft"], &grouped("\"192.0.2.0/26\"", &(EDGE.to_owned() + check)))
     else {
         return;
     };
@@ -236,7 +234,7 @@ fn how_long_each_step_took_is_kept_and_told() {
     let before = host.json(&["status", "--json"])["targets"][0]["microseconds"].clone();
     host.configure(&grouped(
         "\"192.0.2.0/26\"",
-        &(edge.to_owned() + &check.replace("/bin/true", "/usr/bin/true")),
+        &(EDGE.to_owned() + &check.replace("/bin/true", "/usr/bin/true")),
     ));
     host.expect(0, &["render"]);
     assert_eq!(host.json(&["status", "--json"])["targets"][0]["microseconds"], before);

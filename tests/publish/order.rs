@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::host::{Host, nftables};
-use crate::{EDGE, grouped};
+use crate::common::host::{EDGE, Host, grouped, nftables};
 
 #[test]
 fn a_rollback_goes_back_in_files_and_kernel_and_stays_until_resume() {

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::common::host::Host;
-use crate::{EDGE, grouped};
+use crate::common::host::{EDGE, Host, grouped};
 
 #[test]
 fn only_the_sets_that_differ_are_refilled_and_counters_stay() {

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use assert_cmd::Command;
 use jiff::Timestamp;
@@ -29,8 +30,12 @@ fn example(state: &Path) -> PathBuf {
 }
 
 fn publish(state: &Path) {
+    render(state, &example(state));
+}
+
+fn render(state: &Path, config: &Path) {
     let mut tagwall = Command::cargo_bin("tagwall").unwrap();
-    tagwall.args(["render", "--config"]).arg(example(state)).arg("--state-dir").arg(state);
+    tagwall.args(["render", "--config"]).arg(config).arg("--state-dir").arg(state);
     tagwall.assert().success();
 }
 
@@ -97,10 +102,10 @@ fn the_files_of_the_generation_in_force_are_what_is_served() {
     // What is the same is not read again.
     let second = gather(state, Some(&view));
     let same = |of: fn(&View) -> *const tagwall::serve::Content| of(&view) == of(&second);
-    assert!(same(|view| std::sync::Arc::as_ptr(&view.publications[&Cloud::Example].content)));
-    assert!(same(|view| std::sync::Arc::as_ptr(&view.believed[&Cloud::Example].content)));
+    assert!(same(|view| Arc::as_ptr(&view.publications[&Cloud::Example].content)));
+    assert!(same(|view| Arc::as_ptr(&view.believed[&Cloud::Example].content)));
     assert!(same(|view| {
-        std::sync::Arc::as_ptr(&view.lists.as_ref().unwrap().iter().next().unwrap().content)
+        Arc::as_ptr(&view.lists.as_ref().unwrap().iter().next().unwrap().content)
     }));
 }
 
@@ -129,4 +134,44 @@ fn a_damaged_list_is_not_served_and_the_one_before_is() {
         (answer.status, Some(answer.body.as_slice())),
         (200, list.content.bytes().map(|b| &b[..]))
     );
+}
+
+#[test]
+fn the_history_is_read_again_when_a_generation_came_or_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    publish(state);
+    let numbers = |view: &View| -> Vec<u64> {
+        view.history.as_ref().unwrap().generations.iter().map(|entry| entry.generation).collect()
+    };
+    let read_again = |view: &View, before: &View| {
+        !Arc::ptr_eq(view.history.as_ref().unwrap(), before.history.as_ref().unwrap())
+    };
+    let first = gather(state, None);
+    let same = gather(state, Some(&first));
+    assert!(!read_again(&same, &first));
+    // Another rule, another generation.
+    let path = example(state);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("tcp/443"));
+    let text = text.replacen("tcp/443", "tcp/8443", 1);
+    std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    render(state, &path);
+    let second = gather(state, Some(&same));
+    assert_eq!((numbers(&same), numbers(&second)), (vec![1], vec![2, 1]));
+    // One that cannot be read is tried again each time.
+    let manifest = state.join("generations/000001/manifest.json");
+    let bytes = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    let damaged = gather(state, None);
+    assert_eq!(damaged.history.as_ref().unwrap().unreadable.len(), 1);
+    assert!(read_again(&gather(state, Some(&damaged)), &damaged));
+    std::fs::File::create(&manifest).unwrap().write_all(&bytes).unwrap();
+    let mended = gather(state, Some(&damaged));
+    assert_eq!(numbers(&mended), [2, 1]);
+    // One is gone.
+    std::fs::remove_dir_all(state.join("generations/000001")).unwrap();
+    let pruned = gather(state, Some(&mended));
+    assert_eq!(numbers(&pruned), [2]);
+    assert!(!read_again(&gather(state, Some(&pruned)), &pruned));
 }

@@ -1,6 +1,6 @@
 //! The metrics: their format by an independent reader, and the names that alerts and dashboard use.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -79,32 +79,108 @@ fn an_independent_reader_takes_them() {
 
 /// The names of our metrics in a text.
 fn names(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+    words(text)
         .filter(|word| word.starts_with("tagwall_") || word.starts_with("process_"))
         .map(str::to_owned)
         .collect()
 }
 
-#[test]
-fn alerts_and_dashboard_name_metrics_that_there_are() {
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Every metric that is served, with its labels.
+fn served() -> BTreeMap<String, BTreeSet<String>> {
     let (house, _authority) = super::tls::house("");
     house.show(&shown_view());
     house.raw(b"no handshake");
     house.get_unix("/lists/edge/apim-prod-storage-westeurope.txt");
-    let there: BTreeSet<String> = house
-        .get_unix("/metrics")
-        .text()
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
-        .collect();
-    for file in
-        ["packaging/prometheus/alerts.yml", "packaging/grafana/dashboard.json", "docs/serve.md"]
-    {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        let used = names(&std::fs::read_to_string(path).unwrap());
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in house.get_unix("/metrics").text().lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap().to_owned();
+        there.entry(name).or_default().extend(before(line, "=\""));
+    }
+    there
+}
+
+/// The words that stand before each of these marks.
+fn before(text: &str, mark: &str) -> BTreeSet<String> {
+    let parts = text.split(mark);
+    let count = parts.clone().count();
+    parts.take(count - 1).filter_map(|part| words(part).last()).map(str::to_owned).collect()
+}
+
+/// What is in brackets behind each of these marks.
+fn bracketed<'t>(text: &'t str, mark: &str, end: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(mark).skip(1).map(move |rest| rest.split(end).next().unwrap())
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+const ALERTS: &str = "packaging/prometheus/alerts.yml";
+const DASHBOARD: &str = "packaging/grafana/dashboard.json";
+const MANUAL: &str = "docs/serve.md";
+
+#[test]
+fn alerts_dashboard_and_manual_name_metrics_that_there_are() {
+    let there: BTreeSet<String> = served().into_keys().collect();
+    for file in [ALERTS, DASHBOARD, MANUAL] {
+        let used = names(&read(file));
         assert!(!used.is_empty(), "{file}");
         let unknown: Vec<_> = used.difference(&there).collect();
         assert!(unknown.is_empty(), "{file} names {unknown:?}, which are not served");
     }
+}
+
+#[test]
+fn alerts_and_dashboard_show_labels_that_their_metrics_have() {
+    let there = served();
+    let alerts = read(ALERTS);
+    let dashboard: serde_json::Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    // Each query, with the text that shows its labels.
+    let mut queries: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for alert in alerts.split("- alert: ").skip(1) {
+        let query = alert.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap();
+        let shown = bracketed(alert, "$labels.", " ").map(str::to_owned).collect();
+        queries.push((query.to_owned(), shown));
+    }
+    let alert_count = queries.len();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let legend = target["legendFormat"].as_str().unwrap_or_default();
+            let shown = bracketed(legend, "{{", "}}").map(str::to_owned).collect();
+            queries.push((target["expr"].as_str().unwrap().to_owned(), shown));
+        }
+    }
+    assert!(alert_count > 15 && queries.len() > alert_count + 15, "{}", queries.len());
+    for (query, shown) in queries {
+        // Prometheus knows these of whatever it asks.
+        let mut known = BTreeSet::from(["instance".to_owned(), "job".to_owned()]);
+        for metric in names(&query) {
+            known.extend(there.get(&metric).into_iter().flatten().cloned());
+        }
+        let mut used = before(&query, "=\"");
+        let kept: BTreeSet<String> =
+            bracketed(&query, "by (", ")").flat_map(words).map(str::to_owned).collect();
+        used.extend(before(&query, "=~\""));
+        used.extend(kept.iter().cloned());
+        let unknown: Vec<_> = used.difference(&known).collect();
+        assert!(unknown.is_empty(), "{query} asks for {unknown:?}");
+        let left = if kept.is_empty() { known } else { kept };
+        let unknown: Vec<_> = shown.difference(&left).collect();
+        assert!(unknown.is_empty(), "{query} shows {unknown:?}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_metric() {
+    let manual = names(&read(MANUAL));
+    // A histogram is named by its buckets alone.
+    let there = served().into_keys().filter(|name| {
+        name.starts_with("tagwall_") && !name.ends_with("_sum") && !name.ends_with("_count")
+    });
+    let unnamed: Vec<_> = there.filter(|name| !manual.contains(name)).collect();
+    assert!(unnamed.is_empty(), "{MANUAL} does not name {unnamed:?}");
 }

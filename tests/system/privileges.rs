@@ -6,22 +6,7 @@ use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::site::{Site, packages};
-
-/// A kernel target, and nothing else.
-const KERNEL: &str = "\
-cloud = \"example\"
-[groups.devops]
-tags = [\"AzureDevOps\"]
-[rules.devops]
-source = [\"10.20.0.0/24\"]
-destination = \"devops\"
-services = [\"tcp/443\"]
-[targets.edge]
-apply = \"automatic\"
-[targets.edge.nftables]
-egress = [\"wan0\"]
-";
+use crate::site::{KERNEL, Site, packages};
 
 /// What a program finds that it can do. Each of these is forbidden inside the unit.
 fn possible() -> Vec<&'static str> {

@@ -20,16 +20,10 @@ pub(crate) type Open = (bool, bool);
 pub(crate) const ENFORCED: Open = (true, false);
 pub(crate) const NO_RULES: Open = (true, true);
 
-/// Rules of the kernel, a list that is installed, and a feed that is a folder.
-pub(crate) const CONFIG: &str = "\
+macro_rules! kernel {
+    () => {
+        "\
 cloud = \"example\"
-[agent]
-socket = \"/run/tagwall/control.sock\"
-quiet-period = \"100ms\"
-[feeds.drop]
-cloud = \"example\"
-[feeds.drop.directory]
-path = \"/srv/drop\"
 [groups.devops]
 tags = [\"AzureDevOps\"]
 [rules.devops]
@@ -40,10 +34,29 @@ services = [\"tcp/443\"]
 apply = \"automatic\"
 [targets.edge.nftables]
 egress = [\"wan0\"]
+"
+    };
+}
+
+/// A kernel target, and nothing else.
+pub(crate) const KERNEL: &str = kernel!();
+
+/// The same, a list that is installed, and a feed that is a folder.
+pub(crate) const CONFIG: &str = concat!(
+    kernel!(),
+    "\
+[agent]
+socket = \"/run/tagwall/control.sock\"
+quiet-period = \"100ms\"
+[feeds.drop]
+cloud = \"example\"
+[feeds.drop.directory]
+path = \"/srv/drop\"
 [targets.lists]
 path = \"/srv/lists/\"
 [targets.lists.list]
-";
+"
+);
 
 /// The embedded publication's next edition, in which the other address is in the tag too.
 pub(crate) fn next_edition() -> String {

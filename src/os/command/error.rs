@@ -94,19 +94,6 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The program that the error is about.
-    pub fn program(&self) -> &Path {
-        match self {
-            Self::NotAbsolute { program }
-            | Self::NotFound { program, .. }
-            | Self::Spawn { program, .. }
-            | Self::TimedOut { program, .. }
-            | Self::Failed { program, .. }
-            | Self::Signalled { program, .. }
-            | Self::Io { program, .. } => program,
-        }
-    }
-
     /// The last bytes of its stderr, as it wrote them; empty when it never ran.
     pub fn stderr(&self) -> &[u8] {
         match self {

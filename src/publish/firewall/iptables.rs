@@ -198,7 +198,7 @@ fn created(text: &[u8]) -> BTreeSet<String> {
 
 /// The names of all sets of the host. A failure is never taken for "there are none": what is there would then look as if it
 /// had been made by us, and be taken away.
-pub(super) fn set_names(firewall: &Firewall<'_>) -> Result<BTreeSet<String>, FirewallError> {
+fn set_names(firewall: &Firewall<'_>) -> Result<BTreeSet<String>, FirewallError> {
     let listed = firewall.command("ipset")?.args(["list", "-n"]).run()?;
     Ok(String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect())
 }

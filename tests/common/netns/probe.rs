@@ -1,4 +1,4 @@
-//! One connection, seen from where it begins. Runs in the namespace that the calling thread is in.
+//! One connection, seen from where it begins. What makes it runs in the namespace that the calling thread is in.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -8,7 +8,58 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType, ipproto};
 
-use super::Verdict;
+/// What a connection is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Transport {
+    /// TCP: a connection, and data both ways.
+    Tcp,
+    /// UDP: a datagram, and its answer.
+    Udp,
+    /// An ICMP or ICMPv6 echo; it has no port.
+    Ping,
+}
+
+/// How a connection went, seen from where it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The other side answered.
+    Passed,
+    /// Somebody said no: a reset, or an ICMP error.
+    Refused,
+    /// Nobody said anything.
+    Silent,
+}
+
+/// A connection to try: its two ends lie on different sides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    /// Where it begins.
+    pub(crate) source: IpAddr,
+    /// Where it goes.
+    pub(crate) to: IpAddr,
+    /// With what.
+    pub(crate) transport: Transport,
+    /// To which port.
+    pub(crate) port: u16,
+}
+
+impl Probe {
+    /// A connection between addresses in text.
+    pub(crate) fn new(source: &str, to: &str, transport: Transport, port: u16) -> Self {
+        let address = |text: &str| match text.parse() {
+            Ok(address) => address,
+            Err(error) => panic!("{text}: {error}"),
+        };
+        Self { source: address(source), to: address(to), transport, port }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { source, to, transport, port } = self;
+        write!(formatter, "{source} -> {to} {transport:?}/{port}")
+    }
+}
 
 fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
