@@ -139,3 +139,52 @@ fn a_group_by_region_follows_the_tag_of_its_region() {
             .difference(&set(&["198.51.100.0/28"]))
     );
 }
+
+/// A regional tag, its service's tag of all regions and its region's AzureCloud.
+fn regional(west: &[&str], all: &[&str], azure: &[&str]) -> Publication {
+    of_cloud(
+        Cloud::Example,
+        [
+            in_region("Web.WestEurope", "westeurope", west),
+            tag("Web", &set(all)),
+            in_region("AzureCloud.westeurope", "westeurope", azure),
+            tag("Other", &set(&["198.51.100.0/24", "203.0.113.0/26"])),
+        ],
+    )
+}
+
+#[test]
+fn a_regional_tag_never_leaves_its_service_and_its_region_by_a_few_addresses_at_most() {
+    let config = "cloud = \"example\"\n[groups.web]\ntags = [\"Web.WestEurope\"]\n";
+    let (half, whole) = ("192.0.2.0/25", "192.0.2.0/24");
+    let critical: &[(Kind, bool)] = &[(Kind::Addition, true)];
+    let judged = |before: Publication, after: Publication| {
+        let mut host = Host::new(config);
+        host.offer(&before);
+        assert_eq!(host.held(), []);
+        host.pass(7);
+        host.offer(&after);
+        host.held()
+    };
+    let inside = || regional(&[half], &[whole], &[whole]);
+    // One address of its own that the service's tag does not have.
+    let close = "198.51.100.1/32";
+    let after = regional(&[half, close], &[whole], &[whole, close]);
+    assert_eq!(judged(inside(), after), critical);
+    // Eight that the region does not have are free where the cloud has others close by, nine are not.
+    for (added, expected) in [
+        (&["198.51.100.8/29"][..], &[][..]),
+        (&["198.51.100.8/29", "198.51.100.16/32"], critical),
+        // Nothing of the cloud is near this one.
+        (&["198.18.0.1/32"], critical),
+    ] {
+        let with = |texts: &[&'static str]| [texts, added].concat();
+        let after = regional(&with(&[half]), &with(&[whole]), &[whole]);
+        assert_eq!(judged(inside(), after), expected, "{added:?}");
+    }
+    // A service that always had an address outside may get another.
+    let before = regional(&[half, close], &[whole], &[whole, close]);
+    let other = "198.51.100.3/32";
+    let after = regional(&[half, close, other], &[whole], &[whole, close, other]);
+    assert_eq!(judged(before, after), []);
+}

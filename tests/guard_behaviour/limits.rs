@@ -73,13 +73,16 @@ fn of_an_addition_in_a_week() {
     let limits = "addition-share = 0.5\naddition-addresses = 8\naddition-share-four-weeks = 0.75\n";
     at_and_beyond(limits, first, &[64, 96], 97, "IPv4");
     at_and_beyond(limits, first_v6, &[64, 96], 97, "IPv6");
-    at_and_beyond(limits, first, &[4, 11], 12, "IPv4");
+    // Fewer addresses than are counted are never held, whatever the share; exactly as many are.
+    let week = limits.replace("0.75", "100");
+    at_and_beyond(&week, first, &[4, 11], 12, "IPv4");
 }
 
 #[test]
 fn of_additions_in_four_weeks() {
     let limits = "addition-share = 0.5\naddition-addresses = 8\naddition-share-four-weeks = 0.75\n";
     at_and_beyond(limits, first, &[64, 96, 112], 113, "within four weeks");
+    at_and_beyond(limits, first, &[4, 8, 11], 12, "within four weeks");
     // After four weeks growth is forgotten.
     let mut host = Host::new(&web(limits));
     host.offer(&web_of(&first(64)));
@@ -135,24 +138,66 @@ fn a_tag_among_several_has_limits_of_its_own() {
         addition-share = 0.5
         addition-addresses = 8
     "#;
-    let all: Vec<String> = first(256);
-    let judged = |mail: std::ops::Range<u32>| {
-        let texts = addresses(mail);
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let web: Vec<&str> = all.iter().map(String::as_str).collect();
+    let web = set(&["192.0.2.0/24", "2001:db8:1::/64"]);
+    let mail = |size: u32| -> PrefixSet {
+        let texts = addresses(256..256 + size);
+        texts.iter().map(|text| text.parse::<IpNet>().unwrap()).collect()
+    };
+    for (start, then, is_held) in [
+        (32, 24, false),
+        (32, 23, true),
+        (16, 9, false),
+        (16, 8, true),
+        (32, 48, false),
+        (32, 49, true),
+        (12, 19, false),
+        (12, 20, true),
+        // What had no address of a family has no size to grow from.
+        (0, 20, false),
+    ] {
+        let offered = |size: u32| {
+            let mail = mail(size).union(&set(&["2001:db8:2::/64"]));
+            common::tags::publication(1, [tag("Web", &web), tag("Mail", &mail)])
+        };
         let mut host = Host::new(config);
-        let start = addresses(256..256 + 32);
-        let start: Vec<&str> = start.iter().map(String::as_str).collect();
-        host.offer(&publication(&[("Web", &web), ("Mail", &start)]));
+        host.offer(&offered(start));
         assert_eq!(host.held(), []);
         host.pass(7);
-        host.offer(&publication(&[("Web", &web), ("Mail", &texts)]));
-        host.belief.holds().first().map(guard::Hold::why)
-    };
-    assert_eq!(judged(256..256 + 24), None);
-    assert!(judged(256..256 + 23).is_some_and(|why| why.contains("Mail")));
-    assert_eq!(judged(256..256 + 48), None);
-    assert!(judged(256..256 + 49).is_some_and(|why| why.contains("Mail")));
+        host.offer(&offered(then));
+        let why = host.belief.holds().first().map(guard::Hold::why);
+        assert_eq!(
+            why.as_ref().is_some_and(|why| why.contains("Mail")),
+            is_held,
+            "{start} to {then}: {why:?}"
+        );
+        assert_eq!(why.is_some(), is_held, "{start} to {then}: {why:?}");
+    }
+}
+
+#[test]
+fn the_first_size_of_a_tag_is_within_its_bounds() {
+    let config = "cloud = \"public\"\n[groups.api]\ntags = [\"ApiManagement\"]\n";
+    // A row of floors.rs: ApiManagement has 200 to 16,000 addresses.
+    for (count, wrong) in
+        [(199, Some("at least")), (200, None), (16_000, None), (16_001, Some("at most"))]
+    {
+        let space = |number: u32| {
+            format!("20.60.{}.{}/32", number / 256, number % 256).parse::<IpNet>().unwrap()
+        };
+        let all: PrefixSet = (0..count).map(space).collect();
+        let snapshot = Snapshot::of_tags(Cloud::Public, 1, [tag("ApiManagement", &all)]).unwrap();
+        let mut host = Host::new(config);
+        for _ in 0..2 {
+            // A second look at what was too small or too large is a first one still.
+            host.now += SignedDuration::from_hours(1);
+            let publication = Publication::new(snapshot.clone(), "test");
+            let offer = Offer { publication, fetched: host.now };
+            let judgement = host.judge(&Offers::from([(Cloud::Public, offer)]));
+            let why = host.belief.holds().first().map(guard::Hold::why);
+            assert_eq!(why.is_some(), wrong.is_some(), "{count}: {why:?}");
+            assert_eq!(judgement.withheld.len(), usize::from(wrong.is_some()), "{count}");
+        }
+    }
 }
 
 #[test]

@@ -198,6 +198,60 @@ fn a_vanished_tag_is_held_for_ever_and_a_rename_is_suggested() {
 }
 
 #[test]
+fn a_rename_is_suggested_to_the_narrowest_new_tag_alone() {
+    let mail: &[&str] = &["203.0.113.0/24"];
+    let everything: &[&str] = &["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
+    let renamed = |after: &[(&str, &[&str])]| {
+        let mut host =
+            Host::with(WEB, &[("AzureCloud", everything), ("Web", ALL), ("Other", mail)]);
+        host.pass(7);
+        host.offer(&publication(after));
+        let mut causes = host.belief.holds().iter().flat_map(|hold| hold.causes.clone());
+        causes
+            .find_map(|cause| match cause {
+                Cause::Vanished { renamed, .. } => Some(renamed.map(|name| name.to_string())),
+                _ => None,
+            })
+            .unwrap()
+    };
+    // One that was there before had the space already.
+    assert_eq!(renamed(&[("AzureCloud", everything), ("Other", mail)]), None);
+    let new = [("AzureCloud", everything), ("Other", mail), ("Sites", ALL), ("World", everything)];
+    assert_eq!(renamed(&new).as_deref(), Some("Sites"));
+}
+
+#[test]
+fn what_changes_first_by_time_alone_is_when_it_is_judged_again() {
+    let config = format!("{WEB}[groups.mail]\ntags = [\"Mail\"]\n");
+    let mut host = Host::with(&config, &[("Web", ALL), ("Mail", &["203.0.113.0/26"])]);
+    host.pass(7);
+    let mail: &[&str] = &["203.0.113.0/26", "203.0.113.64/27", "203.0.113.96/28"];
+    let judgement = host.offer(&publication(&[("Web", A_LITTLE_LESS), ("Mail", mail)]));
+    let due = host.belief.holds()[0].due.unwrap();
+    let closes = host.belief.grace().map(|(_, grace)| grace.until).next().unwrap();
+    assert!(due < closes);
+    assert_eq!(judgement.next, Some(due));
+    // What is overdue waits for a publication, and the clock goes on without it.
+    host.pass(7);
+    assert_eq!(host.judge(&Offers::new()).next, Some(closes));
+}
+
+#[test]
+fn beliefs_that_differ_in_what_is_held_or_decided_differ() {
+    let mut host = Host::with(WEB, &[("Web", &["192.0.2.0/26"])]);
+    host.pass(7);
+    host.offer(&publication(&[("Web", &["192.0.2.0/26", "192.0.2.128/25"])]));
+    let held = host.belief.clone();
+    assert_eq!(held, Belief::read(&held.write().unwrap()).unwrap());
+    let mut other = held.clone();
+    other.hold_like(&[]);
+    assert_ne!(held, other);
+    host.decide(Verdict::Approve);
+    host.belief.hold_like(held.holds());
+    assert_ne!(held, host.belief);
+}
+
+#[test]
 fn a_held_addition_is_released_after_six_days_if_a_second_download_shows_it() {
     let mut host = Host::with(WEB, &[("Web", &["192.0.2.0/26"])]);
     let grown = publication(&[("Web", &["192.0.2.0/26", "192.0.2.64/27", "192.0.2.96/28"])]);

@@ -134,3 +134,32 @@ fn an_isolated_target_that_fails_stays_behind_alone() {
     host.expect(7, &["render"]);
     assert!(host.rules().contains("192.0.2.0/24"));
 }
+
+#[test]
+fn a_copy_that_a_failed_publication_put_there_is_taken_away_again() {
+    let Some(host) = Host::new(&[], "") else { return };
+    let installed = |name: &str| host.path("installed").join(name);
+    fs::create_dir(host.path("installed")).unwrap();
+    fs::write(installed("b.txt"), "the host's own\n").unwrap();
+    let lists = |path: &str, last: &str| {
+        format!(
+            "[targets.lists]\n{path}[targets.lists.list]\n[targets.zlate]\nreload = [\"{last}\"]\n[targets.zlate.list]\n"
+        )
+    };
+    host.configure(&grouped("\"192.0.2.0/26\"", &lists("", "/bin/true")));
+    host.expect(0, &["render"]);
+    // The target is known already, and had no copies until now.
+    let path = format!("path = \"{}/\"\n", host.path("installed").display());
+    host.configure(&grouped("\"192.0.2.0/25\"", &lists(&path, "/bin/false")));
+    let (_, stderr) = host.expect(7, &["render"]);
+    assert!(stderr.contains("target zlate, reload"), "{stderr}");
+    assert!(!installed("a.txt").exists());
+    assert_eq!(fs::read_to_string(installed("b.txt")).unwrap(), "the host's own\n");
+    // Where it had copies, these are what is there again.
+    host.configure(&grouped("\"192.0.2.0/25\"", &lists(&path, "/bin/true")));
+    host.expect(0, &["render"]);
+    host.configure(&grouped("\"192.0.2.0/24\"", &lists(&path, "/bin/false")));
+    host.expect(7, &["render"]);
+    assert_eq!(fs::read_to_string(installed("a.txt")).unwrap(), "192.0.2.0/25\n");
+    assert_eq!(fs::read_to_string(installed("b.txt")).unwrap(), "203.0.113.0/24\n");
+}
