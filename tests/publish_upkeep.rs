@@ -340,3 +340,16 @@ fn an_update_of_several_sets_makes_nothing_else_anew() {
     let update = fs::read_to_string(update).unwrap();
     assert!(update.contains("tw-a-v4") && update.contains("tw-b-v4"), "{update}");
 }
+
+#[test]
+fn what_somebody_has_taken_away_already_is_not_said_to_stay() {
+    const BOTH: &str = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n\
+        [targets.old]\napply = \"automatic\"\n[targets.old.iptables]\n[targets.lists.list]\n";
+    let Some(host) = Host::new(&["nft", "iptables", "ipset"], "") else { return };
+    publish(&host, BOTH, &["\"192.0.2.0/26\""]);
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    host.namespace.run(&["ipset", "destroy"], b"");
+    publish(&host, LISTS, &["\"192.0.2.0/26\""]);
+    let newest = &host.json(&["history", "--json"])["generations"][0];
+    assert_eq!(newest["notes"].as_array().map_or(0, Vec::len), 0, "{newest}");
+}

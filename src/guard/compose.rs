@@ -225,10 +225,8 @@ pub(super) fn publication(
     };
     let judged = |name: &TagName| kept.is_some_and(|kept| kept.judged.contains_key(name));
     let mut claimed = BTreeSet::new();
-    let contested = spaces.keys().filter_map(|name| offered.tag(name.as_str())).any(|tag| {
-        let claim = (tag.name().service().to_lowercase(), tag.region().to_lowercase());
-        tag.name().suffix().is_some() && !claimed.insert(claim)
-    });
+    let selected = spaces.keys().filter_map(|name| offered.tag(name.as_str()));
+    let contested = selected.filter_map(claim).any(|claim| !claimed.insert(claim));
     let as_published = std::ptr::eq(offered, &raw const *offer.snapshot);
     if as_published && !contested && !spaces.iter().any(|(name, space)| differs(name, space)) {
         return Some(offer.clone());
@@ -255,4 +253,12 @@ pub(super) fn publication(
     let tags = gone.chain(there);
     let snapshot = Snapshot::of_tags(offered.cloud(), offered.change_number(), tags).ok()?;
     Some(Publication::new(snapshot, offer.source.clone()).dated(offer.date))
+}
+
+/// The service and region that a tag claims to be the one of. Where several claim the same, their order is part of what is
+/// believed: a selection by region takes the first.
+pub(super) fn claim(tag: &ServiceTag) -> Option<(String, String)> {
+    let name = tag.name();
+    let claims = name.suffix().is_some() && !tag.region().is_empty();
+    claims.then(|| (name.service().to_lowercase(), tag.region().to_lowercase()))
 }

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::belief::{Belief, Believed};
+use super::compose;
 use super::hold::{Decision, Hold};
 use crate::prefix::parse::parse_net;
 use crate::prefix::text::{push_v4, push_v6};
-use crate::snapshot::{Cloud, Digest, Features, Publication, Snapshot, TagContent, TagName};
+use crate::snapshot::{
+    Cloud, Digest, Features, Publication, ServiceTag, Snapshot, TagContent, TagName,
+};
 
 const FORMAT: &str = "tagwall-belief/1";
 /// What separates the head from the tags; no JSON text of the head contains a line break.
@@ -79,7 +82,8 @@ struct TagLine {
 }
 
 impl Belief {
-    /// The belief as a document. Equal beliefs have equal bytes: tags are in the order of their names.
+    /// The belief as a document. Equal beliefs have equal bytes: tags are in the order of their names, but those that claim one
+    /// region of a service, of which the first counts.
     pub fn write(&self) -> Result<Vec<u8>, BeliefError> {
         let head = Head {
             format: FORMAT.to_owned(),
@@ -107,9 +111,7 @@ impl Belief {
         text.push_str(TAGS);
         let mut first = true;
         for (cloud, publication) in &self.publications {
-            let mut tags: Vec<_> = publication.snapshot.tags().iter().collect();
-            tags.sort_unstable_by_key(|tag| tag.name());
-            for tag in tags {
+            for tag in in_order(&publication.snapshot) {
                 text.push_str(if first { "\n" } else { ",\n" });
                 first = false;
                 push_tag(&mut text, *cloud, &publication.snapshot, tag);
@@ -155,13 +157,21 @@ impl Belief {
     }
 }
 
+/// The tags by name; of several that claim one region of a service, each follows the one before it.
+fn in_order(snapshot: &Snapshot) -> Vec<&ServiceTag> {
+    let mut first: BTreeMap<(String, String), &TagName> = BTreeMap::new();
+    let place = |tag| {
+        let name = ServiceTag::name(tag);
+        let leader = compose::claim(tag).map(|claim| *first.entry(claim).or_insert(name));
+        (leader.unwrap_or(name), tag)
+    };
+    let mut tags: Vec<(&TagName, &ServiceTag)> = snapshot.tags().iter().map(place).collect();
+    tags.sort_by_key(|(leader, _)| *leader);
+    tags.into_iter().map(|(_, tag)| tag).collect()
+}
+
 /// Names, regions, services and features are of fixed alphabets, so no text needs an escape.
-fn push_tag(
-    text: &mut String,
-    cloud: Cloud,
-    snapshot: &Snapshot,
-    tag: &crate::snapshot::ServiceTag,
-) {
+fn push_tag(text: &mut String, cloud: Cloud, snapshot: &Snapshot, tag: &ServiceTag) {
     // Writing to a String cannot fail.
     _ = write!(
         text,

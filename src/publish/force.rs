@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::firewall::{self, Drift, Firewall, FirewallError, Object, Update};
 use super::manifest::{Manifest, TargetRecord};
 use super::store::{Kept, MAX_BYTES};
+use super::verify::is_known;
 use super::{PublishError, Step, StepFailure, Store, Took};
 use crate::config::{Conntrack, Name};
 use crate::os::files::{self, FileError, Replacement};
@@ -186,8 +187,9 @@ impl Transition {
         let Some(record) = self.manifest.targets.get(name) else { return Ok(()) };
         let was = self.was(name).zip(self.old.as_ref().map(|old| old.generation));
         uninstall(store, number, name, record, was.map(|(was, _)| was))?;
-        let had_kernel = was.is_some_and(|(was, _)| was.kernel.is_some());
-        if let Some(kernel) = record.kernel.as_ref().filter(|_| !had_kernel) {
+        let had = was.and_then(|(was, _)| was.kernel.as_ref());
+        // What lies where it lay before is replaced below; a table or chain of another name would stay beside it.
+        if let Some(kernel) = record.kernel.as_ref().filter(|kernel| !is_known(kernel, had)) {
             let firewall = Firewall::new(kernel, record.time_limit());
             let folder = store.path(number).join(name.as_str());
             // A target whose turn never came has nothing in the kernel to take out.

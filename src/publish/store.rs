@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::Journal;
 use super::manifest::{Manifest, Outcome};
+use super::verify::is_known;
 use super::{PublishError, Request, WHAT_TO_DO, companions};
 use crate::config::Name;
 use crate::os::files;
@@ -240,9 +241,16 @@ impl Store {
         }
         if let Some(before) = before {
             let touched = manifest.changed_after(Some(before));
-            for name in manifest.targets.keys() {
+            for (name, record) in &manifest.targets {
+                let had = before.targets.get(name).and_then(|record| record.kernel.as_ref());
+                let moved = record.kernel.as_ref().is_some_and(|kernel| !is_known(kernel, had));
                 for what in [Kept::Before, Kept::Rules] {
-                    if matches!(what, Kept::Rules) && touched.contains(name) {
+                    // What was there before is that of one table or chain.
+                    let is_of_other = match what {
+                        Kept::Before => moved,
+                        _ => touched.contains(name),
+                    };
+                    if is_of_other {
                         continue;
                     }
                     let earlier = self.kept_path(before.generation, name, what);

@@ -176,7 +176,7 @@ pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), Pub
 }
 
 /// Whether what a target has in the kernel lies where it lay before.
-fn is_known(kernel: &Kernel, before: Option<&Kernel>) -> bool {
+pub(super) fn is_known(kernel: &Kernel, before: Option<&Kernel>) -> bool {
     match (kernel, before) {
         (Kernel::Nftables(new), Some(Kernel::Nftables(old))) => {
             (&new.family, &new.table) == (&old.family, &old.table)

@@ -171,6 +171,9 @@ fn a_regional_tag_never_leaves_its_service_and_its_region_by_a_few_addresses_at_
     let close = "198.51.100.1/32";
     let after = regional(&[half, close], &[whole], &[whole, close]);
     assert_eq!(judged(inside(), after), critical);
+    // Even where the service's tag loses what both had, at the same time.
+    let after = regional(&[half, close], &["192.0.2.128/25"], &[whole, close]);
+    assert_eq!(judged(inside(), after), critical);
     // Eight that the region does not have are free where the cloud has others close by, nine are not.
     for (added, expected) in [
         (&["198.51.100.8/29"][..], &[][..]),
@@ -187,4 +190,18 @@ fn a_regional_tag_never_leaves_its_service_and_its_region_by_a_few_addresses_at_
     let other = "198.51.100.3/32";
     let after = regional(&[half, close, other], &[whole], &[whole, close, other]);
     assert_eq!(judged(before, after), []);
+}
+
+#[test]
+fn a_new_tag_that_claims_a_region_does_not_take_the_place_of_the_one_in_force() {
+    let config =
+        "cloud = \"example\"\n[groups.web]\ntags = [\"Web\"]\nregions = [\"westeurope\"]\n";
+    let old = || in_region("Web.West1", "westeurope", &["192.0.2.0/24"]);
+    let mut host = Host::new(config);
+    host.offer(&of_cloud(Cloud::Example, [old()]));
+    assert_eq!(host.group("web"), set(&["192.0.2.0/24"]));
+    host.pass(7);
+    let new = in_region("Web.West0", "westeurope", &["192.0.2.0/25"]);
+    host.offer(&of_cloud(Cloud::Example, [new, old()]));
+    assert_eq!((host.held(), host.group("web")), (vec![], set(&["192.0.2.0/24"])));
 }

@@ -4,6 +4,7 @@
 mod clouds;
 #[path = "../common/mod.rs"]
 mod common;
+mod events;
 mod limits;
 
 use std::path::Path;

@@ -163,3 +163,47 @@ fn a_copy_that_a_failed_publication_put_there_is_taken_away_again() {
     assert_eq!(fs::read_to_string(installed("a.txt")).unwrap(), "192.0.2.0/25\n");
     assert_eq!(fs::read_to_string(installed("b.txt")).unwrap(), "203.0.113.0/24\n");
 }
+
+#[test]
+fn a_table_of_another_name_is_taken_out_again_when_its_publication_fails() {
+    let table = |name: &str, last: &str| {
+        grouped(
+            "\"192.0.2.0/26\"",
+            &format!(
+                "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\ntable = \"{name}\"\n\
+                 [targets.zlate]\nreload = [\"{last}\"]\n[targets.zlate.list]\n"
+            ),
+        )
+    };
+    let Some(host) = Host::new(&["nft"], &table("one", "/bin/true")) else { return };
+    host.namespace.run(&["nft", "add", "table", "inet", "one"], b"");
+    host.expect(0, &["render"]);
+    // What was taken back is listed in another order: table by table, then.
+    let tables = || {
+        let rules = host.rules();
+        let mut tables: Vec<String> = rules.split("table inet ").map(str::to_owned).collect();
+        tables.sort();
+        tables
+    };
+    let before = tables();
+    assert!(before.len() == 2 && before[1].starts_with("one {"), "{before:?}");
+    host.configure(&table("two", "/bin/false"));
+    host.expect(7, &["render"]);
+    assert_eq!(tables(), before);
+    host.expect(0, &["status", "--verify"]);
+    // Somebody's own table of that name is put back.
+    host.namespace.run(&["nft", "add", "table", "inet", "two"], b"");
+    host.namespace.run(&["nft", "add", "chain", "inet", "two", "theirs"], b"");
+    let before = tables();
+    host.expect(7, &["render"]);
+    assert_eq!(tables(), before);
+    host.namespace.run(&["nft", "delete", "table", "inet", "two"], b"");
+    host.configure(&table("two", "/bin/true"));
+    host.expect(0, &["render"]);
+    let before = tables();
+    assert!(before.len() == 2 && before[1].starts_with("two {"), "{before:?}");
+    // What was in the first one's place before it is nothing of the third's.
+    host.configure(&table("three", "/bin/false"));
+    host.expect(7, &["render"]);
+    assert_eq!(tables(), before);
+}
