@@ -233,3 +233,22 @@ fn a_running_agent_takes_over_the_belief_of_another() {
     is_whole(&second);
     assert!(second.actions().contains(&"began anew"));
 }
+
+#[test]
+fn an_agent_is_stopped_and_rolled_back_although_what_is_in_force_is_damaged() {
+    let mut agent = started(&format!("{RULES}{AT_ONCE}{DROP}"));
+    drop_edition(&agent, 2, 1);
+    agent.until_generation(2);
+    fs::write(agent.path("state/current/ruleset.json"), "{").unwrap();
+    for args in [&["pause", "storm"][..], &["resume"], &["rollback"]] {
+        let said = agent.expect(0, args);
+        assert!(said.contains("ruleset.json cannot be used"), "{args:?}: {said}");
+    }
+    assert!(!list(&agent).contains("192.0.2.70"));
+    let status = agent.status().unwrap();
+    assert_eq!((&status["generation"], &status["pin"]["generation"]), (&3.into(), &3.into()));
+    agent.stop();
+    is_whole(&agent);
+    let actions = agent.actions();
+    assert!(actions.ends_with(&["paused", "resumed", "rolled back"]), "{actions:?}");
+}

@@ -15,6 +15,7 @@ use crate::operate;
 use crate::os::clock::now;
 use crate::os::files;
 use crate::report;
+use crate::state;
 
 /// Options of `belief`.
 #[derive(Debug, Args)]
@@ -49,11 +50,11 @@ pub enum Action {
 pub(super) fn run(cli: &Cli, args: &BeliefArgs, printer: &Printer) -> anyhow::Result<Exit> {
     match &args.action {
         Action::Show => {
-            let text = report::BeliefStatus::of(&report::belief(&cli.state_dir)?)
+            let text = report::BeliefStatus::of(&state::belief(&cli.state_dir)?)
                 .map(|belief| belief.text(Timestamp::now()));
             printer.out(&text.unwrap_or_else(|| "nothing is believed yet\n".to_owned()))?;
         }
-        Action::Export => printer.raw(&report::belief(&cli.state_dir)?.write()?)?,
+        Action::Export => printer.raw(&state::belief(&cli.state_dir)?.write()?)?,
         Action::Import { file } => return import(cli, file, printer),
     }
     Ok(Exit::Ok)

@@ -17,8 +17,8 @@ use super::{Cli, Exit, UsageError, feeds};
 use crate::config::{Config, Name, Server, nearest};
 use crate::names::Book;
 use crate::os::printable::printable;
-use crate::report;
 use crate::ruleset::AllowRule;
+use crate::state;
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ pub(super) fn run(cli: &Cli, args: &ExplainArgs, printer: &Printer) -> anyhow::R
         Ok(Server::Host(host)) => {
             let config = Config::load(&cli.config)?;
             let answer =
-                host::explain(&config, &host, &book(cli)?, &report::belief(&cli.state_dir)?);
+                host::explain(&config, &host, &book(cli)?, &state::belief(&cli.state_dir)?);
             print(args, printer, "host", &answer, host::Answer::text)
         }
         Err(reason) => Err(UsageError(format!(

@@ -11,8 +11,9 @@ use crate::control::{Answer, Client, Request};
 use crate::guard::{Decision, Hold, HoldId, Kind, Order, Verdict};
 use crate::operate;
 use crate::os::clock::now;
-use crate::report::{self, Review};
+use crate::report::Review;
 use crate::snapshot::Cloud;
+use crate::state;
 
 /// How many prefixes of a hold are shown.
 const SHOWN: usize = 12;
@@ -102,7 +103,7 @@ pub(super) fn review(cli: &Cli, args: &ReviewArgs, printer: &Printer) -> anyhow:
             Answer::Review(review) => review,
             other => return Err(control::unexpected(&other)),
         },
-        None => Review::of(&report::belief(&cli.state_dir)?),
+        None => Review::of(&state::belief(&cli.state_dir)?),
     };
     let wanted = |hold: &&Hold| args.id.as_ref().is_none_or(|id| *id == hold.id);
     let holds: Vec<&Hold> = review.holds.iter().filter(wanted).collect();

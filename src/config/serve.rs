@@ -123,10 +123,6 @@ pub enum Area {
 }
 
 impl Area {
-    /// Every part.
-    pub const ALL: [Self; 5] =
-        [Self::Lists, Self::Documents, Self::Metrics, Self::Page, Self::Health];
-
     /// Its name in the configuration and in metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -285,6 +281,9 @@ mod tests {
 
     use super::*;
 
+    const AREAS: [Area; 5] =
+        [Area::Lists, Area::Documents, Area::Metrics, Area::Page, Area::Health];
+
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(Path::new("/etc/tagwall/tagwall.toml"), text.to_owned())
             .map_err(|error| error.to_string())
@@ -335,18 +334,18 @@ mod tests {
         assert_eq!(settings.access.users.as_deref(), Some(Path::new("/srv/users")));
         assert!(settings.protects(Area::Lists) && !settings.protects(Area::Health));
         let open = parse("[serve]\nsocket = \"s\"").unwrap().serve_settings().unwrap();
-        assert!(Area::ALL.iter().all(|area| !open.protects(*area)));
+        assert!(AREAS.iter().all(|area| !open.protects(*area)));
     }
 
     #[test]
     fn an_area_is_protected_by_the_name_that_metrics_have_for_it() {
-        for protected in Area::ALL {
+        for protected in AREAS {
             let text = format!(
                 "[serve]\nsocket = \"s\"\n[serve.access]\nusers = \"u\"\nprotect = [\"{}\"]",
                 protected.name()
             );
             let settings = parse(&text).unwrap().serve_settings().unwrap();
-            for area in Area::ALL {
+            for area in AREAS {
                 assert_eq!(settings.protects(area), area == protected, "{text}: {area:?}");
             }
         }

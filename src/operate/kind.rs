@@ -58,9 +58,7 @@ impl Kind {
                 OperateError::Render(error) => Self::of_cause(error),
                 OperateError::Publish(error) => Self::of_cause(error),
                 OperateError::State(error) => Self::of_cause(error),
-                OperateError::Belief { .. } | OperateError::File(_) | OperateError::Names(_) => {
-                    Some(Self::System)
-                }
+                OperateError::Names(_) => Some(Self::System),
                 OperateError::Pinned(_) | OperateError::Paused(_) => Some(Self::Usage),
             };
         }

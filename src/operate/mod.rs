@@ -17,15 +17,14 @@ pub use kind::{Kind, config_error};
 pub use offer::{Offered, Offering, Until, Waiting, Wish, offers};
 pub use replay::{HeldLine, Outcome, Replay, Replayed, Size};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::guard::{Belief, BeliefError};
+use crate::guard::Belief;
 use crate::names::{Book, BookError};
 use crate::os::clock;
-use crate::os::files::{self, FileError};
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
 use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
@@ -33,7 +32,7 @@ use crate::render::RenderError;
 use crate::ruleset::RuleSet;
 use crate::snapshot::Cloud;
 use crate::state::trail::Action;
-use crate::state::{Archive, Memory, Pause, Pin, StateError, Trail};
+use crate::state::{self, Archive, Memory, Pause, Pin, StateError, Trail};
 use record::Note;
 
 /// Why an operation was not done.
@@ -52,17 +51,6 @@ pub enum OperateError {
     /// The memory cannot be used, or a publication is older than the one in use.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What is believed cannot be read or written.
-    #[error("{path} cannot be used: {source}", path = path.display())]
-    Belief {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: BeliefError,
-    },
-    /// A file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
     /// What was answered of hostnames cannot be read.
     #[error("cannot use the stored answers of hostnames: {0}")]
     Names(#[from] BookError),
@@ -148,7 +136,7 @@ impl Operator {
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, OperateError> {
         let publisher = Publisher::open(dir, purpose)?;
         let memory = Memory::load(dir)?;
-        let belief = read_belief(&dir.join(Belief::FILE))?;
+        let belief = state::belief(dir)?;
         let mut operator = Self {
             publisher,
             archive: Archive::new(dir),
@@ -303,22 +291,9 @@ impl Operator {
     }
 }
 
-/// What is believed; nothing yet where there is no file.
-fn read_belief(path: &Path) -> Result<Belief, OperateError> {
-    match files::read_bounded(path, Belief::MAX_BYTES) {
-        Ok(bytes) => Belief::read(&bytes)
-            .map_err(|source| OperateError::Belief { path: path.to_owned(), source }),
-        Err(error) if error.is_not_found() => Ok(Belief::default()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// What is believed as a file that changes together with a generation.
-fn believed(belief: &Belief) -> Result<Companion, OperateError> {
-    let bytes = belief
-        .write()
-        .map_err(|source| OperateError::Belief { path: PathBuf::from(Belief::FILE), source })?;
-    Ok(Companion { name: Belief::FILE, bytes })
+fn believed(belief: &Belief) -> Result<Companion, StateError> {
+    Ok(Companion { name: Belief::FILE, bytes: belief.write().map_err(StateError::from)? })
 }
 
 /// The memory as a file that changes together with a generation.

@@ -1,15 +1,11 @@
 //! What is believed, what is withdrawn and still open, and what is held.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::text::{counted, grouped, relative};
 use crate::guard::{Belief, Decision, Hold, addresses};
-use crate::os::files;
 use crate::snapshot::{Cloud, Digest, TagName};
 
 /// What is believed, in short.
@@ -125,15 +121,5 @@ impl Review {
     /// Of this belief.
     pub fn of(belief: &Belief) -> Self {
         Self { holds: belief.holds().to_vec(), decisions: belief.decisions().to_vec() }
-    }
-}
-
-/// The belief of a state folder; empty while there is none.
-pub fn belief(dir: &Path) -> Result<Belief, ReportError> {
-    let path = dir.join(Belief::FILE);
-    match files::read_bounded(&path, Belief::MAX_BYTES) {
-        Ok(bytes) => Belief::read(&bytes).map_err(|source| ReportError::Belief { path, source }),
-        Err(error) if error.is_not_found() => Ok(Belief::default()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -19,7 +19,7 @@ mod status;
 pub mod text;
 
 pub use agent::{AgentStatus, FailedStep, FeedStatus, FoundStatus};
-pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus, belief};
+pub use belief::{BeliefStatus, GraceStatus, Review, StandingStatus};
 pub use capacity::{CapacityStatus, Forecast, Use};
 pub use group::{GroupStatus, Size, sizes};
 pub use history::{Entry, EntryResult, History, Unreadable};
@@ -29,12 +29,8 @@ pub use prefix::{Approval, InGroup, Moved, PrefixChange, PrefixHistory};
 pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
-use crate::guard::BeliefError;
-use crate::os::files::FileError;
 use crate::publish::PublishError;
 use crate::state::StateError;
 
@@ -45,18 +41,7 @@ pub enum ReportError {
     /// The generations cannot be read.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The memory cannot be read.
+    /// What is remembered or believed cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What is believed cannot be read.
-    #[error("{path} cannot be used: {source}", path = path.display())]
-    Belief {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: BeliefError,
-    },
-    /// A file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
 }

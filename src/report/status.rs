@@ -17,7 +17,7 @@ use crate::guard::Belief;
 use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store, Took};
 use crate::ruleset::Surplus;
 use crate::snapshot::Digest;
-use crate::state::{Memory, Pause, Pin};
+use crate::state::{self, Memory, Pause, Pin};
 
 /// Name and version of the format. Fields may be added to a version; a reader passes over what it does not know.
 const FORMAT: &str = "tagwall-status/1";
@@ -129,7 +129,7 @@ impl Status {
         let number = store.current()?;
         let generation = number.map(|number| store.read(number)).transpose()?;
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
-        let belief = super::belief(dir)?;
+        let belief = state::belief(dir)?;
         let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
         status.interrupted |= store.is_under_way();
         let capacity = CapacityStatus::read(dir, horizon, now)?;

@@ -20,7 +20,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::guard::BeliefError;
+use crate::guard::{Belief, BeliefError};
 use crate::os::files::{self, FileError};
 use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::{Cloud, Digest, Publication};
@@ -135,6 +135,14 @@ pub enum StateError {
     /// What is believed cannot be written.
     #[error(transparent)]
     Belief(#[from] BeliefError),
+    /// What is believed cannot be read.
+    #[error("{path} cannot be used: {source}", path = path.display())]
+    Believed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BeliefError,
+    },
     /// The publication is older than the one in use.
     #[error(
         "the publication {offered} of cloud {cloud} is older than the one in use ({known}): refused, nothing was \
@@ -148,6 +156,16 @@ pub enum StateError {
         /// What is in use.
         known: String,
     },
+}
+
+/// What is believed in a state folder; nothing yet where there is no file.
+pub fn belief(dir: &Path) -> Result<Belief, StateError> {
+    let path = dir.join(Belief::FILE);
+    match files::read_bounded(&path, Belief::MAX_BYTES) {
+        Ok(bytes) => Belief::read(&bytes).map_err(|source| StateError::Believed { path, source }),
+        Err(error) if error.is_not_found() => Ok(Belief::default()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Known {
