@@ -149,3 +149,40 @@ fn a_killed_publication_whose_child_runs_on_keeps_others_out_until_the_child_end
     host.expect(0, &["status", "--verify"]);
     assert!(host.rules().contains("192.0.2.0/25"));
 }
+
+#[test]
+fn a_rollback_from_a_damaged_generation_that_was_interrupted_is_mended_both_ways() {
+    let Some(host) = Host::new(&["nft"], &nftables("")) else { return };
+    host.expect(0, &["render"]);
+    host.configure(&nftables("").replace("tcp/443", "tcp/8443"));
+    host.expect(0, &["render"]);
+    let damaged = host.rules();
+    let state = host.path("state");
+    fs::write(state.join("current/manifest.json"), "{").unwrap();
+    host.expect(0, &["rollback", "1"]);
+    let rules = host.rules();
+    assert!(!rules.contains("8443"), "{rules}");
+    let interrupt = |phase: &str| {
+        fs::remove_file(state.join("generations/000003/outcome.json")).unwrap();
+        let journal = format!(
+            "{{\"format\": \"tagwall-journal/1\", \"from\": 2, \"anew\": true, \"to\": 3, \"phase\": \"{phase}\"}}"
+        );
+        fs::write(state.join("journal.json"), journal).unwrap();
+    };
+    interrupt("forward");
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    let (_, stderr) = host.expect(0, &["resume"]);
+    assert!(
+        stderr.contains("generation 3 was switched to but not applied: applied it"),
+        "{stderr}"
+    );
+    assert_eq!(host.rules(), rules);
+    host.expect(0, &["status", "--verify"]);
+    // Being taken back: to what the kernel had, as it was saved.
+    interrupt("back");
+    let (_, stderr) = host.expect(0, &["pause", "what is this?"]);
+    assert!(stderr.contains("generation 2, the one before, is in force"), "{stderr}");
+    assert_eq!(host.rules(), damaged);
+    assert_eq!(host.current().to_str(), Some("generations/000002"));
+    assert!(!state.join("journal.json").exists());
+}
