@@ -266,6 +266,11 @@ fn the_kernel_decides_who_may_speak() {
     assert!(code != 0 && said.contains("does not let user id 12345 in"), "{said}");
     let (code, said) = as_user("12345", &["status"]);
     assert!(code == 0 && said.contains("generation 1"), "{said}");
+    // Who may not read the generations is told of them by the agent.
+    let generations = state.join("generations");
+    fs::set_permissions(&generations, fs::Permissions::from_mode(0o700)).unwrap();
+    let (code, said) = as_user("12345", &["history"]);
+    assert!(code == 0 && said.starts_with("* 1 ") && said.contains("recorded"), "{said}");
     let (code, said) = as_user("54321", &["pause", "a member"]);
     assert!(code == 0, "{said}");
     let pause = &agent.status().unwrap()["pause"];

@@ -90,6 +90,96 @@ fn a_damaged_generation_in_force_is_named_and_the_way_out_leads_out() {
 }
 
 #[test]
+fn what_is_damaged_can_be_stopped_and_rolled_away_from() {
+    let (old, new) = ("\"192.0.2.0/26\"", "\"192.0.2.0/25\"");
+    let hold = EDGE.replace("[targets.edge]\n", "[targets.edge]\non-drift = \"hold\"\n");
+    for (file, targets) in [
+        ("ruleset.json", EDGE),
+        ("ruleset.json", hold.as_str()),
+        ("manifest.json", EDGE),
+        ("edge/rules.nft", EDGE),
+    ] {
+        let Some(host) = Host::new(&["nft"], &grouped(old, targets)) else { return };
+        publish(&host, targets, &[old, new]);
+        fs::write(host.path("state/current").join(file), "{").unwrap();
+        let rules = host.rules();
+        let (_, stderr) = host.expect(0, &["pause", "what is this?"]);
+        assert_eq!(stderr.contains("the audit trail tells"), file == "ruleset.json", "{stderr}");
+        host.expect(0, &["resume"]);
+        assert_eq!(host.rules(), rules, "{file}");
+        if file == "manifest.json" {
+            let (_, stderr) = host.expect(6, &["rollback"]);
+            assert!(stderr.contains("say to which to go back"), "{stderr}");
+            host.expect(0, &["rollback", "1"]);
+        } else {
+            host.expect(0, &["rollback"]);
+        }
+        assert!(host.rules().contains("192.0.2.0/26"), "{file}\n{}", host.rules());
+        host.expect(0, &["status", "--verify"]);
+        let (status, _) = host.expect(0, &["status"]);
+        assert!(status.contains("generation 2 was damaged"), "{status}");
+        host.expect(0, &["history", "--prefix", "192.0.2.64"]);
+        host.expect(0, &["resume"]);
+        host.expect(0, &["render"]);
+        assert!(host.rules().contains("192.0.2.0/25"), "{file}");
+    }
+}
+
+#[test]
+fn a_rollback_from_what_is_damaged_that_fails_leaves_kernel_and_files_as_they_were() {
+    let (old, new) = ("\"192.0.2.0/26\"", "\"192.0.2.0/25\"");
+    let Some(host) = Host::new(&["nft"], "") else { return };
+    fs::create_dir(host.path("copies")).unwrap();
+    let flag = host.path("takes");
+    let targets = format!(
+        "{EDGE}[targets.late]\npath = \"{}/\"\nreload = [\"/usr/bin/test\", \"-e\", \"{}\"]\n[targets.late.list]\n",
+        host.path("copies").display(),
+        flag.display()
+    );
+    fs::write(&flag, "").unwrap();
+    publish(&host, &targets, &[old, new]);
+    let copy = || fs::read_to_string(host.path("copies/a.txt")).unwrap();
+    let before = (host.rules(), copy(), host.current());
+    fs::write(host.path("state/current/manifest.json"), "{").unwrap();
+    fs::remove_file(&flag).unwrap();
+    let (_, stderr) = host.expect(7, &["rollback", "1"]);
+    assert!(stderr.contains("target late, reload"), "{stderr}");
+    assert_eq!((host.rules(), copy(), host.current()), before);
+    fs::write(&flag, "").unwrap();
+    host.expect(0, &["rollback", "1"]);
+    host.expect(0, &["status", "--verify"]);
+    assert_eq!(copy(), "192.0.2.0/26\n");
+}
+
+#[test]
+fn a_pause_of_a_folder_that_cannot_be_opened_counts_when_it_can() {
+    let Some(host) = Host::new(&[], "") else { return };
+    publish(&host, LISTS, &["\"192.0.2.0/26\""]);
+    for file in ["memory.json", "belief.json", "journal.json", "trail.pending"] {
+        let path = host.path("state").join(file);
+        let whole = fs::read(&path).ok();
+        fs::write(&path, "{\n").unwrap();
+        let (said, stderr) = host.expect(0, &["pause", "what is this?"]);
+        assert!(said.contains("paused") && stderr.contains(file), "{said}{stderr}");
+        host.expect(6, &["render"]);
+        match whole {
+            Some(whole) => fs::write(&path, whole).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(host.json(&["status", "--json"])["pause"]["reason"], "what is this?");
+        let (_, stderr) = host.expect(2, &["render"]);
+        assert!(stderr.contains("paused since"), "{stderr}");
+        // It is remembered and told like any other.
+        assert!(!host.path("state/pause.pending").exists());
+        let told = tagwall::state::trail::replay(&host.path("state")).unwrap().last.unwrap();
+        assert_eq!(told.action.name(), "paused");
+        assert_eq!(told.reason.as_deref(), Some("what is this?"));
+        host.expect(0, &["resume"]);
+        host.expect(0, &["render"]);
+    }
+}
+
+#[test]
 fn a_generation_that_cannot_be_read_hides_no_other_from_history_and_rollback() {
     let Some(host) = Host::new(&[], "") else { return };
     publish(&host, LISTS, &["\"192.0.2.0/26\"", "\"192.0.2.0/25\"", "\"192.0.2.0/24\""]);

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use common::devops::RULES;
 use jiff::{SignedDuration, Timestamp};
-use tagwall::config::{Config, Urgent};
-use tagwall::guard::{Order, Verdict};
+use tagwall::config::{Config, HostName, Urgent};
+use tagwall::guard::{Offers, Order, Verdict};
+use tagwall::names::{Book, Look, Reply, Said};
 use tagwall::operate::{self, Offering, Operator, Wish};
 use tagwall::publish::{Published, Retention};
 use tagwall::render::Templates;
@@ -355,4 +356,132 @@ fn an_attempt_that_failed_is_told_and_changes_nothing() {
     }
     assert_eq!(told[2], (Action::Published, "retry".to_owned(), Some(2)));
     assert_eq!(entries[before].configuration, entries[before - 1].configuration);
+}
+
+/// A host with three editions behind it, of which something is held; the third generation is in force.
+fn with_a_hold() -> (Host, Operator, Order) {
+    let mut host = Host::new();
+    let mut operator = host.open();
+    host.offer(&mut operator, 1, ("", ""));
+    let more = prefixes().replacen('[', &format!("[ {LITTLE},"), 1);
+    host.offer(&mut operator, 2, (&prefixes(), &more));
+    host.offer(&mut operator, 3, (&prefixes(), &more.replace("192.0.2.", "203.0.113.")));
+    let order = Order {
+        hold: operator.belief().holds().first().expect("nothing is held").id.clone(),
+        verdict: Verdict::Reject,
+        who: "ann".to_owned(),
+        ticket: None,
+        reason: None,
+    };
+    (host, operator, order)
+}
+
+#[test]
+fn damaged_rules_in_force_are_in_the_way_of_no_person_and_are_told_from_the_trail() {
+    let (host, mut operator, order) = with_a_hold();
+    let damaged = host.dir().join("generations/000003/ruleset.json");
+    let whole = fs::read(&damaged).unwrap();
+    fs::write(&damaged, "{").unwrap();
+    let before = trail::replay(&host.dir()).unwrap();
+    let warned = |operator: &mut Operator| {
+        let warnings = operator.take_warnings().join("\n");
+        assert!(warnings.contains("ruleset.json cannot be used"), "{warnings}");
+        assert!(warnings.contains("the audit trail tells the rules of generation 3"), "{warnings}");
+    };
+    operator.pause("storm", "bob", host.now).unwrap();
+    warned(&mut operator);
+    operator.resume("bob", host.now).unwrap();
+    warned(&mut operator);
+    operator.decide(&order, &parsed(RULES).guard, host.now).unwrap();
+    warned(&mut operator);
+    let told = trail::replay(&host.dir()).unwrap();
+    assert_eq!((told.rule_set, told.belief), (before.rule_set, operator.belief().clone()));
+    let actions: Vec<_> = host.entries().iter().rev().take(3).map(|entry| entry.action).collect();
+    assert_eq!(actions, [Action::Decided, Action::Resumed, Action::Paused]);
+    // What the trail tells is what the file had.
+    fs::write(&damaged, whole).unwrap();
+    host.agrees(&operator);
+    fs::write(&damaged, "{").unwrap();
+    assert_eq!(operator.rollback(None, "eve", host.now, Retention::default()).unwrap(), 4);
+    warned(&mut operator);
+    host.agrees(&operator);
+    let last = host.entries().pop().unwrap();
+    assert_eq!((last.action, last.whole), (Action::RolledBack, false));
+}
+
+#[test]
+fn an_emergency_stop_works_whatever_cannot_be_told_and_a_decision_is_not_made_untold() {
+    let (host, mut operator, order) = with_a_hold();
+    // Neither the rules nor the trail can be read.
+    fs::remove_file(host.dir().join("generations/000003/ruleset.json")).unwrap();
+    let file = host.file();
+    let trail = fs::read_to_string(&file).unwrap();
+    fs::write(&file, trail.replacen("\"action\":\"published\"", "\"action\":\"resumed\"", 1))
+        .unwrap();
+    trail::replay(&host.dir()).unwrap_err();
+    let error = operator.decide(&order, &parsed(RULES).guard, host.now).unwrap_err().to_string();
+    assert!(error.contains("000003/ruleset.json"), "{error}");
+    operator.pause("storm", "bob", host.now).unwrap();
+    let warnings = operator.take_warnings().join("\n");
+    assert!(warnings.contains("the audit trail does not tell of this"), "{warnings}");
+    operator.close();
+    let mut operator = host.open();
+    assert_eq!(operator.memory().pause.as_ref().unwrap().reason, "storm");
+    assert!(operator.resume("bob", host.now).unwrap().pause.is_some());
+    // What is brought back is known, so it is told as a whole: the trail goes on in a file that stands alone.
+    operator.rollback(Some(1), "eve", host.now, Retention::default()).unwrap();
+    fs::remove_file(file).unwrap();
+    host.agrees(&operator);
+    let told = host.entries();
+    assert_eq!((told.len(), told[0].action, told[0].whole), (1, Action::RolledBack, true));
+}
+
+/// What a resolver answered of the only name: these addresses.
+fn answered(config: &Config, at: Timestamp, addresses: &[&str]) -> Book {
+    let name: HostName = "a.example.com".parse().unwrap();
+    let mut book = Book::default();
+    book.want(&[name.clone()].into(), &["one".to_owned()].into(), &config.dns, at);
+    let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+    let v4 = Said::Addresses { addresses, ttl: 60, aliases: Vec::new() };
+    let replies = vec![Reply { resolver: "one".to_owned(), v4, v6: Said::Nothing }];
+    let policy = config.dns.policy(&name);
+    book.apply(&Look { name, replies }, &policy, at, 0.5);
+    book
+}
+
+#[test]
+fn answers_of_hostnames_that_a_firewall_did_not_take_are_told_too() {
+    let host = Host::new();
+    let flag = host.folder.path().join("takes");
+    let config = parsed(&format!(
+        "[groups.web]\nhosts = [\"a.example.com\"]\n[targets.lists]\nverify = [\"/usr/bin/test\", \"-e\", \"{}\"]\n\
+         [targets.lists.list]\n[dns.names.\"a.example.com\"]\nallow-special = [\"198.51.100.0/24\"]\n",
+        flag.display()
+    ));
+    let templates = Templates::load(&config).unwrap();
+    fs::write(&flag, "").unwrap();
+    let mut operator = host.open();
+    operator.learn(answered(&config, host.now, &["198.51.100.7"]));
+    let offering = Offering {
+        config: &config,
+        templates: &templates,
+        offers: &Offers::new(),
+        rebaseline: None,
+        wish: Wish::OfAgent { closed: None, urgent: Urgent::Nothing },
+        reason: "publication",
+        now: host.now,
+    };
+    assert_eq!(operator.offer(&offering).unwrap().published, Some(Published::Generation(1)));
+    fs::remove_file(&flag).unwrap();
+    operator.learn(answered(&config, host.now, &["198.51.100.7", "198.51.100.8"]));
+    operator.follow(&config, &templates, host.now).unwrap_err();
+    host.agrees(&operator);
+    let last = host.entries().pop().unwrap();
+    assert_eq!((last.action, last.generation), (Action::Failed, Some(1)));
+    let reason = last.reason.unwrap();
+    assert!(reason.starts_with("names: ") && reason.contains("target lists"), "{reason}");
+    fs::write(&flag, "").unwrap();
+    let followed = operator.follow(&config, &templates, host.now).unwrap().unwrap();
+    assert_eq!(followed.published, Some(Published::Generation(2)));
+    host.agrees(&operator);
 }

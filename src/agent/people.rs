@@ -158,7 +158,9 @@ impl Engine {
         job: impl FnOnce(&mut Operator) -> Answer + Send + 'static,
     ) {
         let given = self.give(move |operator| {
-            let told = job(operator);
+            // What was said of jobs that nobody asked for is in the log.
+            operator.take_warnings();
+            let told = warned(job(operator), operator.take_warnings());
             let again = again.filter(|_| !matches!(told, Answer::Failed(_)));
             // A person who does not wait any more is told by the status.
             _ = answer.send(told);
@@ -343,6 +345,19 @@ fn render(
 
 fn said<T>(result: Result<T, OperateError>, text: impl FnOnce(T) -> String) -> Answer {
     result.map_or_else(|error| failed(&error), |value| Answer::Said(Said { text: text(value) }))
+}
+
+/// An answer with what should be known of what was done all the same.
+fn warned(mut answer: Answer, warnings: Vec<String>) -> Answer {
+    match &mut answer {
+        Answer::Done(operation) => operation.warnings.extend(warnings),
+        Answer::Said(said) => {
+            said.text.extend(warnings.iter().map(|warning| format!("warning: {warning}\n")));
+        }
+        // The rest has no place for words: they are in the log.
+        _ => {}
+    }
+    answer
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Answer {

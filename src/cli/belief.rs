@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::printer::Printer;
-use super::publish::open;
+use super::publish::{close, open};
 use super::{Cli, Exit, control};
 use crate::control::{Answer, Client, Document, Request};
 use crate::guard::Belief;
@@ -81,7 +81,7 @@ fn import(cli: &Cli, file: &std::path::Path, printer: &Printer) -> anyhow::Resul
         .adopt(&bytes, &control::me(), now())
         .with_context(|| format!("{} is not imported, nothing was changed", file.display()))?;
     let text = operate::adopted(operator.belief());
-    operator.close();
+    close(operator, printer);
     printer.out(&text)?;
     Ok(Exit::Ok)
 }

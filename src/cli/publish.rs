@@ -11,7 +11,7 @@ use super::{Cli, Exit, UsageError, capacity, control};
 use crate::config::Config;
 use crate::control::{Answer, Client, Document, Operation, PUBLISHED, PUBLISHED_PARTLY, Request};
 use crate::feed;
-use crate::operate::{self, Offering, Operator, Wish};
+use crate::operate::{self, Kind, Offering, Operator, Wish};
 use crate::os::clock::now;
 use crate::publish::Retention;
 use crate::render::Templates;
@@ -125,7 +125,7 @@ fn render_here(
         reason: "render",
         now,
     })?;
-    operator.close();
+    close(operator, printer);
     Ok(Operation::of(&offered))
 }
 
@@ -142,7 +142,7 @@ pub(super) fn rollback(cli: &Cli, args: &RollbackArgs, printer: &Printer) -> any
             .map_or(Retention::ALL, |config| Retention::from(&config.publish));
         let mut operator = open(cli, "tagwall rollback", printer)?;
         let generation = operator.rollback(args.generation, &control::me(), now(), retention)?;
-        operator.close();
+        close(operator, printer);
         Operation::rolled_back(generation)
     };
     report(&operation, args.json, printer)?;
@@ -154,9 +154,22 @@ pub(super) fn pause(cli: &Cli, args: &PauseArgs, printer: &Printer) -> anyhow::R
     if let Some(agent) = Client::find(&cli.state_dir) {
         return control::say(&agent, &Request::Pause { reason: args.reason.clone() }, printer);
     }
-    let mut operator = open(cli, "tagwall pause", printer)?;
-    operator.pause(&args.reason, &control::me(), now())?;
-    operator.close();
+    match Operator::open(&cli.state_dir, "tagwall pause") {
+        Ok(mut operator) => {
+            announce(&operator, printer);
+            operator.pause(&args.reason, &control::me(), now())?;
+            close(operator, printer);
+        }
+        // Whoever holds the lock may publish yet.
+        Err(error) if Kind::of(&error) == Kind::Locked => return Err(error.into()),
+        Err(error) => {
+            Operator::pause_unopened(&cli.state_dir, &args.reason, &control::me(), now())?;
+            printer.warning(&format!(
+                "the state folder cannot be opened, so nothing is published from it anyhow, and the pause is kept for when it can \
+                 be: {error}"
+            ));
+        }
+    }
     printer.out(operate::PAUSED)?;
     Ok(Exit::Ok)
 }
@@ -168,7 +181,7 @@ pub(super) fn resume(cli: &Cli, printer: &Printer) -> anyhow::Result<Exit> {
     }
     let mut operator = open(cli, "tagwall resume", printer)?;
     let resumed = operator.resume(&control::me(), now())?;
-    operator.close();
+    close(operator, printer);
     printer.out(&resumed.text())?;
     Ok(Exit::Ok)
 }
@@ -214,8 +227,20 @@ fn report(operation: &Operation, json: bool, printer: &Printer) -> anyhow::Resul
 /// Opens the state folder, and says what was mended.
 pub(super) fn open(cli: &Cli, purpose: &str, printer: &Printer) -> anyhow::Result<Operator> {
     let operator = Operator::open(&cli.state_dir, purpose)?;
+    announce(&operator, printer);
+    Ok(operator)
+}
+
+fn announce(operator: &Operator, printer: &Printer) {
     if let Some(mended) = operator.mended() {
         printer.warning(&format!("an earlier run was interrupted: {mended}"));
     }
-    Ok(operator)
+}
+
+/// Says what should be known of what was done all the same, and gives the state folder back.
+pub(super) fn close(mut operator: Operator, printer: &Printer) {
+    for warning in operator.take_warnings() {
+        printer.warning(&warning);
+    }
+    operator.close();
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::printer::{ADDED, HEADLINE, Printer, REMOVED, WARNING, counted, grouped};
-use super::publish::open;
+use super::publish::{close, open};
 use super::{Cli, Exit, UsageError, control};
 use crate::config::Config;
 use crate::control::{Answer, Client, Request};
@@ -232,7 +232,7 @@ fn decide(
             reason: args.reason.clone(),
         };
         let decision = operator.decide(&order, &config.guard, now())?;
-        operator.close();
+        close(operator, printer);
         (decision, "the next `tagwall render` follows it")
     };
     if args.json {
@@ -277,7 +277,7 @@ pub(super) fn rebaseline(
     }
     let mut operator = open(cli, "tagwall rebaseline", printer)?;
     let begun = operator.rebaseline(args.cloud, &args.reason, &control::me(), now())?;
-    operator.close();
+    close(operator, printer);
     printer.out(&operate::begun_anew(&begun))?;
     Ok(Exit::Ok)
 }

@@ -65,7 +65,13 @@ pub(super) fn history(cli: &Cli, args: &HistoryArgs, printer: &Printer) -> anyho
         print(args.json, &history, PrefixHistory::text, printer)?;
         return Ok(Exit::Ok);
     }
-    let history = History::read(&cli.state_dir, args.limit)?;
+    let history = match Client::find(&cli.state_dir) {
+        Some(agent) => match control::ask(&agent, &Request::History { limit: args.limit }, &[])? {
+            Answer::History(history) => history,
+            other => return Err(control::unexpected(&other)),
+        },
+        None => History::read(&cli.state_dir, args.limit)?,
+    };
     print(args.json, &history, History::text, printer)?;
     Ok(Exit::Ok)
 }

@@ -42,6 +42,15 @@ impl Operator {
         request.loads = plan.loads;
         request.companions = vec![answers(&names)?];
         let wish = Wish::OfAgent { closed: None, urgent: Urgent::Nothing };
+        let note = Note {
+            at: now,
+            action: Action::Published,
+            by: None,
+            reason: Some(&request.reason),
+            decision: None,
+            events: &[],
+            configuration: Some(request.configuration),
+        };
         let mut entry = None;
         if !self.publisher.is_in_force(&request)? {
             offered.summary = ChangeSummary::of(&before, &request.rule_set);
@@ -49,22 +58,14 @@ impl Operator {
                 offered.waiting = Some(Waiting { until, summary: offered.summary.clone() });
                 return Ok(Some(offered));
             }
-            let note = Note {
-                at: now,
-                action: Action::Published,
-                by: None,
-                reason: Some(&request.reason),
-                decision: None,
-                events: &[],
-                configuration: Some(request.configuration),
-            };
             let next = Some(self.publisher.next_number()?);
             let rules = (&before, &request.rule_set);
             let (trail, prepared) = self.prepare(&note, next, (&self.belief, None), rules)?;
             request.companions.push(trail);
             entry = Some(prepared);
         }
-        let published = self.publisher.publish(&request, Retention::from(&config.publish))?;
+        let published = self.publisher.publish(&request, Retention::from(&config.publish));
+        let published = published.inspect_err(|error| self.note_failure(&note, error))?;
         if let Some(entry) = &entry {
             self.committed(entry);
         }

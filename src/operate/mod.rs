@@ -112,6 +112,8 @@ pub struct Operator {
     belief: Belief,
     names: Book,
     trail: Trail,
+    /// What a person should know of operations that were done all the same.
+    warnings: Vec<String>,
 }
 
 /// What `resume` ended.
@@ -154,14 +156,22 @@ impl Operator {
             belief,
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
+            warnings: Vec::new(),
         };
-        operator.note_correction(clock::now());
+        let now = clock::now();
+        operator.note_correction(now);
+        operator.take_up_pause(now);
         Ok(operator)
     }
 
     /// What was mended when the folder was opened, in words; none when all was well.
     pub fn mended(&self) -> Option<&str> {
         self.publisher.mended()
+    }
+
+    /// What a person should know of operations since this was asked last: they were done all the same.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// What is remembered.
@@ -216,7 +226,11 @@ impl Operator {
         retention: Retention,
     ) -> Result<u64, OperateError> {
         let mut memory = self.memory.clone();
-        let before = self.rules_in_force()?;
+        // Without the rules in force, the entry holds the whole of those that are brought back.
+        let before = self.rules_as_told().unwrap_or_else(|damaged| {
+            self.warn(damaged.to_string());
+            RuleSet::default()
+        });
         let note = Note::of_person(Action::RolledBack, by, now);
         let mut entry = None;
         let pinned = |generation, rules: &RuleSet| {
@@ -243,8 +257,37 @@ impl Operator {
         self.commit(&note, self.belief.clone(), memory)
     }
 
+    /// Stops everything in a state folder that cannot be opened: whoever opens it next finds it paused.
+    pub fn pause_unopened(
+        dir: &Path,
+        reason: &str,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), OperateError> {
+        let pause = Pause { since: now, by: by.to_owned(), reason: reason.to_owned() };
+        Ok(Memory::leave_pause(dir, pause)?)
+    }
+
+    /// Remembers and tells an emergency stop that was left while the folder could not be opened. It counts in any case; what
+    /// cannot be written now is written by the next who opens the folder.
+    fn take_up_pause(&mut self, now: Timestamp) {
+        if let Err(error) = self.try_to_take_up_pause(now) {
+            self.warn(format!("the pause that was left is not remembered yet: {error}"));
+        }
+    }
+
+    fn try_to_take_up_pause(&mut self, now: Timestamp) -> Result<(), OperateError> {
+        let dir = self.publisher.store().dir().to_owned();
+        let Some(pause) = Memory::left_pause(&dir)? else { return Ok(()) };
+        let note =
+            Note { reason: Some(&pause.reason), ..Note::of_person(Action::Paused, &pause.by, now) };
+        self.commit(&note, self.belief.clone(), self.memory.clone())?;
+        Ok(Memory::forget_left_pause(&dir)?)
+    }
+
     /// Ends an emergency stop and the pin of a rollback.
     pub fn resume(&mut self, by: &str, now: Timestamp) -> Result<Resumed, OperateError> {
+        Memory::forget_left_pause(self.publisher.store().dir())?;
         let mut memory = self.memory.clone();
         let resumed = Resumed { pin: memory.pin.take(), pause: memory.pause.take() };
         if memory != self.memory {

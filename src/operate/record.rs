@@ -7,7 +7,7 @@ use crate::guard::{Belief, Decision, Event};
 use crate::publish::{Companion, PublishError};
 use crate::ruleset::RuleSet;
 use crate::snapshot::Digest;
-use crate::state::trail::{Action, Draft, Prepared};
+use crate::state::trail::{self, Action, Draft, Prepared};
 use crate::state::{Memory, Trail};
 
 /// What the audit trail says of an operation.
@@ -59,22 +59,42 @@ impl Operator {
     }
 
     /// Commits belief and memory without a generation, with an entry in the audit trail. What is remembered on disk is what is
-    /// remembered here, also when writing fails.
+    /// remembered here, also when writing fails. An emergency stop and its end are committed also where no entry can be made.
     pub(super) fn commit(
         &mut self,
         note: &Note<'_>,
         belief: Belief,
         memory: Memory,
     ) -> Result<(), OperateError> {
-        let rules = self.rules_in_force()?;
-        let generation = self.publisher.store().current()?;
         let document = believed(&belief)?;
-        let written = (&belief, Some(Digest::of(&document.bytes)));
-        let (trail, prepared) = self.prepare(note, generation, written, (&rules, &rules))?;
-        self.publisher.keep(&[companion(&memory)?, document, trail])?;
+        let told = match self.tell(note, (&belief, Digest::of(&document.bytes))) {
+            Ok(told) => Some(told),
+            Err(error) if matches!(note.action, Action::Paused | Action::Resumed) => {
+                self.warn(format!("the audit trail does not tell of this: {error}"));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let (trail, prepared) = told.unzip();
+        let mut companions = vec![companion(&memory)?, document];
+        companions.extend(trail);
+        self.publisher.keep(&companions)?;
         (self.belief, self.memory) = (belief, memory);
-        self.committed(&prepared);
+        if let Some(prepared) = &prepared {
+            self.committed(prepared);
+        }
         Ok(())
+    }
+
+    /// An entry about something that leaves the rules in force as they are.
+    fn tell(
+        &mut self,
+        note: &Note<'_>,
+        (belief, written): (&Belief, Digest),
+    ) -> Result<(Companion, Prepared), OperateError> {
+        let generation = self.publisher.store().current()?;
+        let rules = self.rules_as_told()?;
+        self.prepare(note, generation, (belief, Some(written)), (&rules, &rules))
     }
 
     /// The entry is committed. That it cannot be appended undoes nothing: it is appended with the next one.
@@ -131,6 +151,36 @@ impl Operator {
         let store = self.publisher.store();
         let rules = store.current()?.map(|number| store.rule_set(number)).transpose()?;
         Ok(rules.unwrap_or_default())
+    }
+
+    /// The same where a damaged file must not be in the way: what cannot be read any more is made again from the audit trail,
+    /// which holds every change of the rules.
+    pub(super) fn rules_as_told(&mut self) -> Result<RuleSet, OperateError> {
+        let damaged = match self.rules_in_force() {
+            Ok(rules) => return Ok(rules),
+            Err(error) => error,
+        };
+        let store = self.publisher.store();
+        let Some(current) = store.current()? else { return Err(damaged) };
+        let generation =
+            |told: &trail::Replayed| told.last.as_ref().and_then(|last| last.generation);
+        match trail::replay(store.dir()) {
+            Ok(told) if generation(&told) == Some(current) => {
+                self.warn(format!(
+                    "{damaged}; the audit trail tells the rules of generation {current}"
+                ));
+                Ok(told.rule_set)
+            }
+            _ => Err(damaged),
+        }
+    }
+
+    /// Keeps what a person should know of an operation that is done all the same; each thing once.
+    pub(super) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            tracing::warn!("{warning}");
+            self.warnings.push(warning);
+        }
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Journal {
     format: String,
     /// The generation in force when it began; none for the first.
     pub(super) from: Option<u64>,
+    /// Whether that one was damaged when it began: what was there was saved, and is not to be read from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) anew: bool,
     /// The generation that is to be in force.
     pub(super) to: u64,
     /// A generation that was switched to, and that this one corrects: an isolated target of it failed.
@@ -52,8 +55,16 @@ const MAX_BYTES: u64 = 64 << 10;
 
 impl Journal {
     pub(super) fn new(from: Option<u64>, to: u64) -> Self {
-        let (format, behind) = (FORMAT.to_owned(), BTreeMap::new());
-        Self { format, from, to, corrects: None, first: None, phase: Phase::Forward, behind }
+        Self {
+            format: FORMAT.to_owned(),
+            from,
+            anew: false,
+            to,
+            corrects: None,
+            first: None,
+            phase: Phase::Forward,
+            behind: BTreeMap::new(),
+        }
     }
 
     /// Where it lies.

@@ -40,7 +40,8 @@ impl Publisher {
             // The correction was staged and not switched to: it begins anew from what it corrects.
             (Phase::Forward, Some(wrong)) if current == Some(wrong) => {
                 self.store.hand_over_companions(to, wrong)?;
-                let again = Journal::new(from, wrong);
+                let mut again = Journal::new(from, wrong);
+                again.anew = journal.anew;
                 again.write(self.store.dir())?;
                 self.mend_forward(again, "was switched to but not applied")
             }
@@ -113,9 +114,10 @@ impl Publisher {
         Ok(Some(error.to_string()))
     }
 
-    /// The manifest of the generation that was in force when a publication began.
+    /// The manifest of the generation that was in force when a publication began; none where that one was damaged.
     fn before(&self, journal: &Journal) -> Result<Option<super::Manifest>, PublishError> {
-        let before = journal.from.map(|number| self.store.read(number)).transpose()?;
+        let before = journal.from.filter(|_| !journal.anew);
+        let before = before.map(|number| self.store.read(number)).transpose()?;
         Ok(before.map(|generation| generation.manifest))
     }
 }

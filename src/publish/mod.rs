@@ -95,6 +95,17 @@ pub enum PublishError {
     /// There is nothing to go back to.
     #[error("there is no earlier generation with other rules to go back to")]
     NothingEarlier,
+    /// What is in force cannot be read, so it is not known which generation has other rules.
+    #[error(
+        "generation {current} is in force and damaged ({reason}), so it is not known which one before has other rules: say to \
+         which to go back; `tagwall history` lists them"
+    )]
+    Unknown {
+        /// The generation in force.
+        current: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A generation's file is not what its manifest says.
     #[error(
         "{path} is not what its manifest says: it was changed or damaged; {WHAT_TO_DO}",

@@ -100,15 +100,29 @@ impl Publisher {
         let before = self.store.current()?;
         let old = before.map(|number| self.store.read(number)).transpose()?;
         let old = old.map(|generation| generation.manifest);
+        self.publish_after(before, old, request, retention)
+    }
+
+    /// Publishes after `before`, which is in force and whose manifest is `old`; without that, as if nothing were in force:
+    /// everything is brought in force anew, and what was there is saved before.
+    fn publish_after(
+        &self,
+        before: Option<u64>,
+        old: Option<Manifest>,
+        request: &Request,
+        retention: Retention,
+    ) -> Result<Published, PublishError> {
         let rule_set = request.rule_set.digest();
         if old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set)) {
             self.keep(&request.companions)?;
             return Ok(Published::Unchanged(before));
         }
         verify::room(&self.store, request)?;
+        let anew = before.is_some() && old.is_none();
         let (mut transition, behind) = self.staged(request, rule_set, old)?;
         let number = transition.manifest.generation;
         let mut journal = Journal::new(before, number);
+        journal.anew = anew;
         journal.behind = behind;
         journal.first.clone_from(&transition.first);
         if let Err(error) = verify::save(&self.store, &mut transition)
@@ -131,7 +145,8 @@ impl Publisher {
 
     /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
     /// from those in force, small changes aside. `companions` are asked for with the number and the rules that will be in
-    /// force, and change together with them.
+    /// force, and change together with them. A generation in force that is damaged is not built upon: everything is brought in
+    /// force anew.
     pub fn rollback<E: From<PublishError>>(
         &self,
         to: Option<u64>,
@@ -140,23 +155,44 @@ impl Publisher {
         companions: impl FnOnce(u64, &RuleSet) -> Result<Vec<Companion>, E>,
     ) -> Result<u64, E> {
         let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
-        let in_force = self.store.read(current)?.manifest;
-        let (to, passed_over) = match to {
-            Some(to) => (to, Vec::new()),
-            None => self.last_other(&in_force)?,
+        let in_force = self.store.read(current).map(|generation| generation.manifest);
+        let (to, mut notes) = match (to, &in_force) {
+            (Some(to), _) => (to, Vec::new()),
+            (None, Ok(in_force)) => {
+                let (to, passed_over) = self.last_other(in_force)?;
+                let note = |error| format!("the rollback looked past a generation: {error}");
+                (to, passed_over.into_iter().map(note).collect())
+            }
+            (None, Err(error)) => {
+                let reason = error.to_string();
+                return Err(PublishError::Unknown { current, reason }.into());
+            }
         };
         let mut request = Request::of_generation(&self.store, to, now)?;
         request.reason = format!("rollback to {to}");
         request.small = false;
-        let same = in_force.is_met_by(&request, request.rule_set.digest());
+        // Read as a whole: what is damaged can neither be compared with nor gone back to.
+        let whole = Request::of_generation(&self.store, current, now);
+        let old = match (in_force, whole) {
+            (Ok(in_force), Ok(_)) => Some(in_force),
+            (Err(error), _) | (_, Err(error)) => {
+                notes.push(format!(
+                    "generation {current} was damaged ({error}): everything was brought in force anew, and what only \
+                     that generation had in the kernel may still be there"
+                ));
+                None
+            }
+        };
+        let rule_set = request.rule_set.digest();
+        let same = old.as_ref().is_some_and(|old| old.is_met_by(&request, rule_set));
         let number = if same { current } else { self.next_number()? };
         request.companions = companions(number, &request.rule_set)?;
-        let number = match self.publish(&request, retention)? {
+        let number = match self.publish_after(Some(current), old, &request, retention)? {
             Published::Generation(number) | Published::Partly(number) => number,
             Published::Unchanged(_) => current,
         };
-        for error in passed_over {
-            self.note(number, format!("the rollback looked past a generation: {error}"));
+        for note in notes {
+            self.note(number, note);
         }
         Ok(number)
     }

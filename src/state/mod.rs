@@ -1,7 +1,7 @@
 //! What is remembered between runs: the newest publication of each cloud, fresh beginnings, a pin and a
 //! pause.
 //!
-//! Owns `memory.json` in the state folder. Promises: data of an older publication never replaces that of a newer one, except
+//! Owns `memory.json` in the state folder, and `pause.pending`. Promises: data of an older publication never replaces that of a newer one, except
 //! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
 
 mod archive;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::guard::BeliefError;
-use crate::os::files::FileError;
+use crate::os::files::{self, FileError};
 use crate::os::record::{self, Record, RecordError};
 use crate::snapshot::{Cloud, Digest, Publication};
 
@@ -122,7 +122,7 @@ pub enum StateError {
         /// What is wrong.
         reason: String,
     },
-    /// The audit trail cannot be read or written.
+    /// The audit trail or a file beside it cannot be read or written.
     #[error("cannot {step} {path}: {source}", path = path.display())]
     Write {
         /// What was tried.
@@ -184,13 +184,44 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Reads the memory of a state folder; empty when there is none.
-    pub fn load(dir: &Path) -> Result<Self, StateError> {
-        Ok(record::read(&dir.join(Self::FILE))?.unwrap_or_default())
-    }
-
     /// Name of the file in the state folder.
     pub const FILE: &'static str = "memory.json";
+    /// Name of the file with an emergency stop that was asked for while the state folder could not be opened: a memory of
+    /// nothing else.
+    pub const PAUSE: &'static str = "pause.pending";
+
+    /// Reads the memory of a state folder; empty when there is none. An emergency stop that was left counts.
+    pub fn load(dir: &Path) -> Result<Self, StateError> {
+        let mut memory: Self = record::read(&dir.join(Self::FILE))?.unwrap_or_default();
+        if let Some(pause) = Self::left_pause(dir)? {
+            memory.pause = Some(pause);
+        }
+        Ok(memory)
+    }
+
+    /// Leaves an emergency stop in a state folder that cannot be opened, for whoever opens it next. Needs no lock.
+    pub fn leave_pause(dir: &Path, pause: Pause) -> Result<(), StateError> {
+        let memory = Self { pause: Some(pause), ..Self::default() };
+        files::replace(&dir.join(Self::PAUSE), &memory.write()?)?;
+        Ok(())
+    }
+
+    /// The emergency stop that was left.
+    pub fn left_pause(dir: &Path) -> Result<Option<Pause>, StateError> {
+        let left: Option<Self> = record::read(&dir.join(Self::PAUSE))?;
+        Ok(left.and_then(|left| left.pause))
+    }
+
+    /// Takes away the emergency stop that was left: it is remembered, or over.
+    pub fn forget_left_pause(dir: &Path) -> Result<(), StateError> {
+        let path = dir.join(Self::PAUSE);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(StateError::Write { step: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
 
     /// The bytes of the file: whoever publishes writes them together with the generation that they belong to.
     pub fn write(&self) -> Result<Vec<u8>, StateError> {
