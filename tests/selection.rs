@@ -59,6 +59,20 @@ fn what_is_excluded_is_taken_out_exactly() {
 }
 
 #[test]
+fn a_group_of_one_family_has_all_of_that_family_and_nothing_else() {
+    let all = group("[groups.x]\ntags = [\"Storage\", \"AzureDevOps\"]\n").prefixes;
+    assert!(!all.v4().is_empty() && !all.v6().is_empty());
+    for (families, expected) in
+        [("ipv4", all.only_v4()), ("ipv6", all.only_v6()), ("both", all.clone())]
+    {
+        let text = format!(
+            "[groups.x]\ntags = [\"Storage\", \"AzureDevOps\"]\nfamilies = \"{families}\"\n"
+        );
+        assert_eq!(group(&text).prefixes, expected, "{families}");
+    }
+}
+
+#[test]
 fn what_is_published_and_judged_has_the_same_selection() {
     let text =
         "[groups.x]\ntags = [\"Storage*\"]\nexclude = [\"Storage.West*\", \"Sql\"]\n[publish]\n";
