@@ -11,9 +11,9 @@ use std::process::Command;
 
 /// Where glibc reads its settings.
 const VARIABLE: &str = "GLIBC_TUNABLES";
-/// One arena for all threads, of which one works at a time. What is larger than 128 KiB is given back when it is freed, and what is
-/// free on top above that.
-const SETTINGS: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072";
+/// One arena for all threads, of which one works at a time, and no small pieces set aside for each: they would keep pages that are
+/// free but for them. What is larger than 32 KiB is given back when it is freed, and what is free on top above that.
+const SETTINGS: &str = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=32768:glibc.malloc.trim_threshold=32768:glibc.malloc.top_pad=0";
 
 /// Starts the process anew with the settings: nothing must have been opened or written before. Returns where that is needless
 /// (somebody has chosen settings, which are left alone) or cannot be: then the agent runs all the same, with more memory.

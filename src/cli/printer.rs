@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::operate::config_error;
+use crate::os::unified;
 pub(super) use crate::report::text::{ADDED, HEADLINE, REMOVED, WARNING, counted, grouped};
 
 /// Writes to stdout and stderr; colours only where a terminal shows them and `NO_COLOR` does not forbid them.
@@ -109,12 +110,14 @@ pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
 pub(super) fn unified(old: Option<&str>, new: Option<&str>, path: &str) -> String {
     let before = if old.is_some() { format!("a/{path}") } else { "/dev/null".to_owned() };
     let after = if new.is_some() { format!("b/{path}") } else { "/dev/null".to_owned() };
-    let difference = similar::TextDiff::from_lines(old.unwrap_or(""), new.unwrap_or(""));
-    let plain = difference.unified_diff().context_radius(3).header(&before, &after).to_string();
-    let mut text = String::with_capacity(plain.len() + 64);
+    let plain = unified::unified(old.unwrap_or(""), new.unwrap_or(""), 3);
+    if plain.is_empty() {
+        return plain;
+    }
+    let mut text =
+        format!("{HEADLINE}--- {before}{HEADLINE:#}\n{HEADLINE}+++ {after}{HEADLINE:#}\n");
     for line in plain.split_inclusive('\n') {
         let style = match line.as_bytes() {
-            [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => HEADLINE,
             [b'+', ..] => ADDED,
             [b'-', ..] => REMOVED,
             [b'@', ..] => PLACE,

@@ -13,6 +13,7 @@
 //! - [`accounts`]: users and groups by name, from the host's own files;
 //! - [`record`]: a small file of our own is read strictly, and only in the format that it names;
 //! - [`two`]: the same work on many items by two threads, or two things at once;
+//! - [`unified`]: the difference of two texts, as people know it;
 //! - [`printable`]: text from outside cannot steer the terminal that shows it.
 //!
 //! Everything blocks; an asynchronous caller moves the call to a blocking thread. The room knows
@@ -27,6 +28,7 @@ pub mod printable;
 pub mod record;
 pub mod secret;
 pub mod two;
+pub mod unified;
 
 #[cfg(test)]
 mod testing;

@@ -85,11 +85,13 @@ impl Line {
         Self { bytes: [0; Self::LONGEST], length: 0 }
     }
 
+    #[inline]
     fn byte(&mut self, byte: u8) {
         self.bytes[self.length] = byte;
         self.length += 1;
     }
 
+    #[inline]
     fn number(&mut self, number: u8) {
         if number >= 100 {
             self.byte(b'0' + number / 100);
@@ -109,6 +111,7 @@ impl Line {
         }
     }
 
+    #[inline]
     fn as_str(&self) -> &str {
         // Nothing but ASCII was put in.
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()

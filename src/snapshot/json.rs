@@ -14,7 +14,7 @@ mod refusal;
 use std::io::Read;
 
 use super::SnapshotError;
-use bytes::{newlines, plain_length, space, unescape};
+use bytes::{last_newline, newlines, plain_length, space, unescape};
 
 /// Why reading stops. Boxed, so that what a reader returns byte after byte stays small.
 #[derive(Debug)]
@@ -430,7 +430,7 @@ impl<'s> Json<'s> {
         if self.next > 0 {
             let read = &self.window[..self.next];
             self.gone.newlines += newlines(read);
-            self.gone.column = match read.iter().rposition(|byte| *byte == b'\n') {
+            self.gone.column = match last_newline(read) {
                 Some(newline) => self.next - newline - 1,
                 None => self.gone.column + self.next,
             };

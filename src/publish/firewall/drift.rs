@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use similar::TextDiff;
 use thiserror::Error;
 
+use crate::os::unified;
 use crate::prefix::PrefixSet;
 
 /// Most lines of a difference that are shown; the rest is counted.
@@ -79,9 +79,7 @@ impl Drift {
 
 /// The unified difference of two texts, bounded.
 pub(in crate::publish) fn unified(before: &str, now: &str) -> String {
-    let diff = TextDiff::from_lines(before, now);
-    let text = diff.unified_diff().context_radius(2).to_string();
-    bounded(text.lines().map(str::to_owned))
+    bounded(unified::unified(before, now, 2).lines())
 }
 
 /// The first lines, and how many more there are.

@@ -48,9 +48,12 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
 
 /// How many newlines there are.
 pub(super) fn newlines(bytes: &[u8]) -> usize {
-    // In pieces whose count fits into a byte, which a compiler counts sixteen at a time.
-    let count = |piece: &[u8]| piece.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
-    bytes.chunks(255).map(|piece| usize::from(count(piece))).sum()
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
+/// Where the last newline is.
+pub(super) fn last_newline(bytes: &[u8]) -> Option<usize> {
+    memchr::memrchr(b'\n', bytes)
 }
 
 /// Decodes the escapes of a text; `Err` has the place of one that is none.

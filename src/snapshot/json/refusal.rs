@@ -1,6 +1,6 @@
 //! What is wrong with a document, and where.
 
-use super::bytes::newlines;
+use super::bytes::{last_newline, newlines};
 use super::{Json, Stop};
 use crate::snapshot::SnapshotError;
 
@@ -18,7 +18,7 @@ impl Json<'_> {
     fn place_of(&self, next: usize) -> (usize, usize) {
         let before = &self.window[..next];
         let newlines = self.gone.newlines + newlines(before);
-        let column = match before.iter().rposition(|byte| *byte == b'\n') {
+        let column = match last_newline(before) {
             Some(newline) => next - newline - 1,
             None => self.gone.column + next,
         };
