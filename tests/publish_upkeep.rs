@@ -46,6 +46,17 @@ fn a_rollback_keeps_what_the_configuration_keeps_and_everything_without_one() {
 }
 
 #[test]
+fn a_file_that_was_damaged_does_not_live_on_in_the_next_generation() {
+    let Some(host) = Host::new(&[], "") else { return };
+    publish(&host, LISTS, &["\"192.0.2.0/26\""]);
+    let other = || fs::read_to_string(host.path("state/current/lists/b.txt")).unwrap();
+    let whole = other();
+    fs::write(host.path("state/current/lists/b.txt"), "0.0.0.0/0\n").unwrap();
+    publish(&host, LISTS, &["\"192.0.2.0/25\""]);
+    assert_eq!(other(), whole);
+}
+
+#[test]
 fn a_generation_that_cannot_be_read_stays_and_is_told_and_the_others_are_removed() {
     let few = format!("{LISTS}[publish]\ngenerations = 1\ndays = 0\n");
     let Some(host) = Host::new(&[], "") else { return };
@@ -149,6 +160,46 @@ fn a_rollback_from_what_is_damaged_that_fails_leaves_kernel_and_files_as_they_we
     host.expect(0, &["rollback", "1"]);
     host.expect(0, &["status", "--verify"]);
     assert_eq!(copy(), "192.0.2.0/26\n");
+}
+
+#[test]
+fn sets_of_ipset_are_rolled_away_from_damage_too_and_put_back_where_that_fails() {
+    let (old, new) = ("\"192.0.2.0/26\"", "\"192.0.2.0/25\"");
+    let Some(host) = Host::new(&["iptables", "ipset"], "") else { return };
+    let flag = host.path("takes");
+    let targets = format!(
+        "[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\n[targets.late]\n\
+         reload = [\"/usr/bin/test\", \"-e\", \"{}\"]\n[targets.late.list]\n",
+        flag.display()
+    );
+    fs::write(&flag, "").unwrap();
+    publish(&host, &targets, &[old, new]);
+    // Without the random numbers of each set.
+    let sets = || {
+        let saved = host.namespace.run(&["ipset", "save"], b"");
+        saved.lines().filter(|line| line.starts_with("add ")).collect::<Vec<_>>().join("\n")
+    };
+    let chains = || host.namespace.run(&["iptables", "-S"], b"");
+    let before = (sets(), chains());
+    fs::write(host.path("state/current/ruleset.json"), "{").unwrap();
+    fs::remove_file(&flag).unwrap();
+    host.expect(7, &["rollback"]);
+    assert_eq!((sets(), chains()), before);
+    fs::write(&flag, "").unwrap();
+    host.expect(0, &["rollback"]);
+    assert!(sets().contains("192.0.2.0/26"), "{}", sets());
+    host.expect(0, &["status", "--verify"]);
+    // Where it is not known what there was, the chains are not emptied.
+    host.expect(0, &["resume"]);
+    host.expect(0, &["render"]);
+    fs::write(host.path("state/current/manifest.json"), "{").unwrap();
+    fs::remove_file(&flag).unwrap();
+    let (_, stderr) = host.expect(7, &["rollback", "1"]);
+    assert!(stderr.contains("what the kernel had before cannot be put back"), "{stderr}");
+    assert_eq!(chains(), before.1);
+    fs::write(&flag, "").unwrap();
+    host.expect(0, &["rollback", "1"]);
+    host.expect(0, &["status", "--verify"]);
 }
 
 #[test]

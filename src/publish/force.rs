@@ -20,6 +20,8 @@ pub(super) struct Transition {
     pub(super) manifest: Manifest,
     /// Of the one that was in force; none for the first.
     pub(super) old: Option<Manifest>,
+    /// Whether a file of that is not what it was: without its manifest, what it had is only known as it was saved.
+    pub(super) damaged: bool,
     /// The targets that have to be installed or applied.
     pub(super) changed: BTreeSet<Name>,
     /// Of these, the ones of which only the content of sets differs.
@@ -38,6 +40,7 @@ impl Transition {
         Self {
             manifest,
             old,
+            damaged: false,
             changed,
             updates: BTreeMap::new(),
             first: None,
@@ -198,6 +201,10 @@ impl Transition {
                 Err(FirewallError::Difference(ref drift)) if drift.is_loss()
             );
             if !missing {
+                // To empty its chains would let nothing through any more that the generation before let through.
+                if self.damaged && !firewall.restores() {
+                    return Err(StepFailure::new(name, Step::Undo, FirewallError::Damaged));
+                }
                 let saved = store.kept(number, name, Kept::Before);
                 let saved = saved.map_err(|error| StepFailure::new(name, Step::Undo, error))?;
                 firewall.undo(saved).map_err(|error| StepFailure::new(name, Step::Undo, error))?;

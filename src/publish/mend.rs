@@ -7,7 +7,7 @@
 use super::companions;
 use super::force::Transition;
 use super::journal::{Journal, Phase};
-use super::manifest::Outcome;
+use super::manifest::{Manifest, Outcome};
 use super::{Failure, PublishError, Published, Publisher, verify};
 use crate::os::clock;
 
@@ -71,7 +71,7 @@ impl Publisher {
             Journal::clear(self.store.dir())?;
             return Ok(None);
         }
-        let transition = Transition::new(generation.manifest, self.before(&journal)?);
+        let transition = self.transition(generation.manifest, &journal)?;
         Ok(Some(match self.go_forward(transition, journal, now) {
             Ok(Published::Partly(number)) if number != to => format!(
                 "generation {to} {was}: applied it, but for isolated targets that failed \
@@ -88,7 +88,7 @@ impl Publisher {
     /// if it had been switched to already; what does not is taken back.
     fn mend_first(&self, mut journal: Journal) -> Result<Option<String>, PublishError> {
         let to = journal.to;
-        let mut transition = Transition::new(self.store.read(to)?.manifest, self.before(&journal)?);
+        let mut transition = self.transition(self.store.read(to)?.manifest, &journal)?;
         transition.first = journal.first.take();
         if let Err(failure) = verify::first(&self.store, &transition) {
             let now = clock::now();
@@ -105,7 +105,7 @@ impl Publisher {
             Journal::clear(self.store.dir())?;
             return Ok(None);
         }
-        let transition = Transition::new(self.store.read(to)?.manifest, self.before(&journal)?);
+        let transition = self.transition(self.store.read(to)?.manifest, &journal)?;
         let interrupted = PublishError::State {
             path: self.store.path(to),
             reason: "its publication failed, and taking it back was interrupted".to_owned(),
@@ -114,10 +114,12 @@ impl Publisher {
         Ok(Some(error.to_string()))
     }
 
-    /// The manifest of the generation that was in force when a publication began; none where that one was damaged.
-    fn before(&self, journal: &Journal) -> Result<Option<super::Manifest>, PublishError> {
+    /// From the generation that was in force when a publication began, unless that one was damaged.
+    fn transition(&self, to: Manifest, journal: &Journal) -> Result<Transition, PublishError> {
         let before = journal.from.filter(|_| !journal.anew);
         let before = before.map(|number| self.store.read(number)).transpose()?;
-        Ok(before.map(|generation| generation.manifest))
+        let mut transition = Transition::new(to, before.map(|generation| generation.manifest));
+        transition.damaged = journal.anew;
+        Ok(transition)
     }
 }

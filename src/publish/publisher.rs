@@ -29,6 +29,15 @@ pub enum Published {
     Partly(u64),
 }
 
+/// What is in force when a publication begins.
+#[derive(Debug)]
+struct Footing {
+    /// Its manifest; none where nothing is in force, or where that cannot be read.
+    old: Option<Manifest>,
+    /// Whether a file of it is not what it was.
+    damaged: bool,
+}
+
 /// The one who may publish in a state folder: holds its lock.
 #[derive(Debug)]
 pub struct Publisher {
@@ -100,26 +109,27 @@ impl Publisher {
         let before = self.store.current()?;
         let old = before.map(|number| self.store.read(number)).transpose()?;
         let old = old.map(|generation| generation.manifest);
-        self.publish_after(before, old, request, retention)
+        self.publish_after(before, Footing { old, damaged: false }, request, retention)
     }
 
-    /// Publishes after `before`, which is in force and whose manifest is `old`; without that, as if nothing were in force:
-    /// everything is brought in force anew, and what was there is saved before.
+    /// Publishes after `before`, which is in force.
     fn publish_after(
         &self,
         before: Option<u64>,
-        old: Option<Manifest>,
+        footing: Footing,
         request: &Request,
         retention: Retention,
     ) -> Result<Published, PublishError> {
         let rule_set = request.rule_set.digest();
-        if old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set)) {
+        if !footing.damaged
+            && footing.old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set))
+        {
             self.keep(&request.companions)?;
             return Ok(Published::Unchanged(before));
         }
         verify::room(&self.store, request)?;
-        let anew = before.is_some() && old.is_none();
-        let (mut transition, behind) = self.staged(request, rule_set, old)?;
+        let anew = footing.damaged && footing.old.is_none();
+        let (mut transition, behind) = self.staged(request, rule_set, footing)?;
         let number = transition.manifest.generation;
         let mut journal = Journal::new(before, number);
         journal.anew = anew;
@@ -145,8 +155,7 @@ impl Publisher {
 
     /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
     /// from those in force, small changes aside. `companions` are asked for with the number and the rules that will be in
-    /// force, and change together with them. A generation in force that is damaged is not built upon: everything is brought in
-    /// force anew.
+    /// force, and change together with them. A generation in force that is damaged is built upon no further than it can be read.
     pub fn rollback<E: From<PublishError>>(
         &self,
         to: Option<u64>,
@@ -171,23 +180,32 @@ impl Publisher {
         let mut request = Request::of_generation(&self.store, to, now)?;
         request.reason = format!("rollback to {to}");
         request.small = false;
-        // Read as a whole: what is damaged can neither be compared with nor gone back to.
-        let whole = Request::of_generation(&self.store, current, now);
-        let old = match (in_force, whole) {
-            (Ok(in_force), Ok(_)) => Some(in_force),
-            (Err(error), _) | (_, Err(error)) => {
-                notes.push(format!(
-                    "generation {current} was damaged ({error}): everything was brought in force anew, and what only \
-                     that generation had in the kernel may still be there"
-                ));
-                None
+        let mut footing = Footing { old: None, damaged: false };
+        match (in_force, Request::of_generation(&self.store, current, now)) {
+            (Ok(in_force), whole) => {
+                footing.old = Some(in_force);
+                if let Err(error) = whole {
+                    footing.damaged = true;
+                    notes.push(format!(
+                        "generation {current} was damaged ({error}): what changed was loaded whole, and foreign changes were \
+                         not looked for"
+                    ));
+                }
             }
-        };
+            (Err(error), _) => {
+                footing.damaged = true;
+                notes.push(format!(
+                    "generation {current} was damaged ({error}): everything was brought in force anew, and what only that \
+                     generation had in the kernel may still be there"
+                ));
+            }
+        }
         let rule_set = request.rule_set.digest();
-        let same = old.as_ref().is_some_and(|old| old.is_met_by(&request, rule_set));
+        let same = !footing.damaged
+            && footing.old.as_ref().is_some_and(|old| old.is_met_by(&request, rule_set));
         let number = if same { current } else { self.next_number()? };
         request.companions = companions(number, &request.rule_set)?;
-        let number = match self.publish_after(Some(current), old, &request, retention)? {
+        let number = match self.publish_after(Some(current), footing, &request, retention)? {
             Published::Generation(number) | Published::Partly(number) => number,
             Published::Unchanged(_) => current,
         };
@@ -239,19 +257,20 @@ impl Publisher {
         &self,
         request: &Request,
         rule_set: Digest,
-        old: Option<Manifest>,
+        footing: Footing,
     ) -> Result<(Transition, BTreeMap<Name, Behind>), PublishError> {
         let number = self.next_number()?;
-        let mut manifest = Manifest::new(number, request, rule_set, old.as_ref());
+        let mut manifest = Manifest::new(number, request, rule_set, footing.old.as_ref());
         // The disk and the processor have about as much to do.
         let (staged, summary) = two::both(
-            || self.store.stage(request, &manifest, old.as_ref()),
-            || self.summary(old.as_ref(), &request.rule_set),
+            || self.store.stage(request, &manifest, footing.old.as_ref()),
+            || self.summary(&footing, &request.rule_set),
         );
         staged?;
         manifest.summary = summary?;
         self.store.complete(&manifest)?;
-        let mut transition = Transition::new(manifest, old);
+        let mut transition = Transition::new(manifest, footing.old);
+        transition.damaged = footing.damaged;
         let mut failures = verify::all(&self.store, &mut transition);
         if failures.is_empty() {
             return Ok((transition, BTreeMap::new()));
@@ -273,7 +292,8 @@ impl Publisher {
         for name in &failed {
             narrowed.carry(&self.store, before, name)?;
         }
-        let (transition, mut behind) = self.staged(&narrowed, rule_set, transition.old)?;
+        let footing = Footing { old: transition.old, damaged: footing.damaged };
+        let (transition, mut behind) = self.staged(&narrowed, rule_set, footing)?;
         for failure in failures {
             behind.insert(failure.target.clone(), failure.behind(false));
         }
@@ -363,9 +383,9 @@ impl Publisher {
             journal.behind.insert(name, failure.behind(true));
         }
         let rule_set = transition.manifest.rule_set;
-        let old = transition.old.clone();
-        let mut manifest = Manifest::new(number, &request, rule_set, old.as_ref());
-        manifest.summary = self.summary(old.as_ref(), &request.rule_set)?;
+        let footing = Footing { old: transition.old.clone(), damaged: transition.damaged };
+        let mut manifest = Manifest::new(number, &request, rule_set, footing.old.as_ref());
+        manifest.summary = self.summary(&footing, &request.rule_set)?;
         manifest.reason = format!("{} (corrects {wrong})", request.reason);
         self.store.stage(&request, &manifest, Some(&transition.manifest))?;
         self.store.complete(&manifest)?;
@@ -374,7 +394,7 @@ impl Publisher {
         self.store.hand_over_companions(wrong, number)?;
         self.store.switch(Some(number))?;
         self.store.record(&Outcome::failed(wrong, now, message))?;
-        let mut corrected = Transition::new(manifest, old);
+        let mut corrected = Transition::new(manifest, footing.old);
         corrected.keep_rules_of_untouched(&self.store)?;
         corrected.clean_up(&self.store);
         notes.append(&mut corrected.notes);
@@ -401,14 +421,13 @@ impl Publisher {
         whole
     }
 
-    /// What new rules change of those that are in force.
-    fn summary(
-        &self,
-        old: Option<&Manifest>,
-        rules: &RuleSet,
-    ) -> Result<ChangeSummary, PublishError> {
-        let old = old.map(|old| self.store.rule_set(old.generation)).transpose()?;
-        Ok(ChangeSummary::of(&old.unwrap_or_default(), rules))
+    /// What new rules change of those that are in force; nothing is said where those are damaged.
+    fn summary(&self, footing: &Footing, rules: &RuleSet) -> Result<ChangeSummary, PublishError> {
+        let old = footing.old.as_ref().map(|old| self.store.rule_set(old.generation)).transpose();
+        match old {
+            Err(_) if footing.damaged => Ok(ChangeSummary::default()),
+            old => Ok(ChangeSummary::of(&old?.unwrap_or_default(), rules)),
+        }
     }
 
     /// Puts the generation before back into force after a failure; returns the error to report.

@@ -229,6 +229,10 @@ impl Store {
                 let target = self.path(before.generation).join(artifact.target.as_str());
                 target.join(&artifact.file)
             });
+            // A file that was damaged meanwhile must not live on.
+            let earlier = earlier.filter(|earlier| {
+                files::read_bounded(earlier, MAX_BYTES).is_ok_and(|bytes| bytes == artifact.bytes)
+            });
             if earlier.is_none_or(|earlier| fs::hard_link(earlier, &place).is_err()) {
                 written.push(write_new(&place, &artifact.bytes)?);
             }

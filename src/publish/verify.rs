@@ -95,7 +95,9 @@ pub(super) fn first(store: &Store, transition: &Transition) -> Result<(), StepFa
 fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Update>, StepFailure> {
     let Some(record) = transition.manifest.targets.get(name) else { return Ok(None) };
     let failed = |error: FirewallError| StepFailure::new(name, Step::Verify, error);
-    let old = transition.old.as_ref().filter(|old| old.targets.contains_key(name));
+    // What is damaged can neither be compared with nor updated from.
+    let old = transition.old.as_ref().filter(|_| !transition.damaged);
+    let old = old.filter(|old| old.targets.contains_key(name));
     if let (Some(old), OnDrift::Hold) = (old, record.on_drift) {
         let found = drift::of_target(store, old, name).map_err(failed)?;
         let foreign: Vec<_> = found.into_iter().filter(|drift| !drift.is_loss()).collect();

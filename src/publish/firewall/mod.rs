@@ -69,6 +69,12 @@ pub enum FirewallError {
     /// What was published cannot be read, so nothing can be compared with it.
     #[error(transparent)]
     State(Box<super::PublishError>),
+    /// What is to be put back is not known any more.
+    #[error(
+        "what the kernel had before cannot be put back, for the generation before is damaged: it is left as it is now; \
+         `tagwall rollback` to a generation that is whole brings that in force"
+    )]
+    Damaged,
     /// A command of the user's has no program, or not with an absolute path.
     #[error("the command {0:?} needs a program with an absolute path")]
     BadCommand(Vec<String>),
@@ -160,6 +166,11 @@ impl<'k> Firewall<'k> {
             Kernel::Nftables(table) => nftables::save(self, table),
             Kernel::Iptables(rules) => iptables::save(self, rules),
         }
+    }
+
+    /// Whether [`Firewall::undo`] puts back what was saved; else it only lets packets pass by.
+    pub(super) fn restores(&self) -> bool {
+        matches!(self.kernel, Kernel::Nftables(table) if table.own)
     }
 
     /// Takes out of the kernel what a first load put there, and puts back what was saved before it.
