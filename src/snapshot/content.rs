@@ -3,6 +3,7 @@
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::error::Fault;
+use super::labels::Labels;
 use super::{Cloud, Features, ServiceTag, Snapshot, TagName, tag};
 
 /// A tag with the prefixes that are its own.
@@ -32,9 +33,9 @@ impl Snapshot {
         TagContent {
             name: tag.name.clone(),
             change_number: tag.change_number,
-            region: tag.region.clone(),
+            region: tag.region().into(),
             region_id: tag.region_id,
-            system_service: tag.system_service.clone(),
+            system_service: tag.system_service().into(),
             features: tag.features,
             v4: self.v4(tag).to_vec(),
             v6: self.v6(tag).to_vec(),
@@ -49,6 +50,7 @@ impl Snapshot {
         contents: impl IntoIterator<Item = TagContent>,
     ) -> Result<Self, Fault> {
         let (mut tags, mut v4, mut v6) = (Vec::new(), Vec::new(), Vec::new());
+        let mut labels = Labels::default();
         let position = |length: usize| {
             u32::try_from(length)
                 .map_err(|_| Fault::TooMany { what: "prefixes", limit: u32::MAX as usize })
@@ -62,9 +64,9 @@ impl Snapshot {
             tags.push(ServiceTag {
                 name: content.name,
                 change_number: content.change_number,
-                region: content.region,
+                region: labels.share(&content.region),
                 region_id: content.region_id,
-                system_service: content.system_service,
+                system_service: labels.share(&content.system_service),
                 features: content.features,
                 v4: v4_start..position(v4.len())?,
                 v6: v6_start..position(v6.len())?,

@@ -1,5 +1,7 @@
 //! The shape of a document: how its objects nest, which keys are read, and which must be there once.
 
+use std::sync::Arc;
+
 use super::error::Fault;
 use super::json::{Inside, Json, Stop};
 use super::parse::Builder;
@@ -108,9 +110,9 @@ struct Draft {
     name: Option<TagName>,
     properties: bool,
     change_number: Option<u64>,
-    region: Option<Box<str>>,
+    region: Option<Arc<str>>,
     region_id: u32,
-    system_service: Option<Box<str>>,
+    system_service: Option<Arc<str>>,
     features: Features,
     prefixes: bool,
 }
@@ -167,9 +169,9 @@ fn tag(json: &mut Json<'_>, builder: &mut Builder<'_>) -> Result<(), Stop> {
     builder.tags.push(ServiceTag {
         name,
         change_number: draft.change_number.unwrap_or_default(),
-        region: draft.region.unwrap_or_default(),
+        region: draft.region.unwrap_or_else(|| builder.labels.share("")),
         region_id: draft.region_id,
-        system_service: draft.system_service.unwrap_or_default(),
+        system_service: draft.system_service.unwrap_or_else(|| builder.labels.share("")),
         features: draft.features,
         v4: position(v4_start)?..position(builder.v4.len())?,
         v6: position(v6_start)?..position(builder.v6.len())?,
@@ -196,8 +198,10 @@ fn properties(
         }
         match key {
             Key::ChangeNumber => draft.change_number = Some(change_number(json)?),
-            Key::Region => draft.region = labelled(json, draft, "region")?,
-            Key::SystemService => draft.system_service = labelled(json, draft, "systemService")?,
+            Key::Region => draft.region = labelled(json, builder, draft, "region")?,
+            Key::SystemService => {
+                draft.system_service = labelled(json, builder, draft, "systemService")?;
+            }
             Key::RegionId if json.null()? => draft.region_id = 0,
             Key::RegionId => {
                 let id = json.unsigned("the number of a region")?;
@@ -217,10 +221,11 @@ fn properties(
 
 fn labelled(
     json: &mut Json<'_>,
+    builder: &mut Builder<'_>,
     draft: &Draft,
     key: &'static str,
-) -> Result<Option<Box<str>>, Stop> {
-    json.text_or_null("a text or null", label)?
+) -> Result<Option<Arc<str>>, Stop> {
+    json.text_or_null("a text or null", |text| label(text, &mut builder.labels))?
         .map_err(|value| refused(json, Fault::BadField { key, value, tag: draft.tag() }))
 }
 

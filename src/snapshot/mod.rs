@@ -18,6 +18,7 @@ mod example;
 mod features;
 mod halves;
 mod json;
+mod labels;
 mod parse;
 mod publication;
 mod scalars;

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::error::Fault;
 use super::json::Json;
+use super::labels::Labels;
 use super::{Cloud, ServiceTag, Snapshot, SnapshotError, document};
 use crate::os::printable::printable;
 use crate::prefix::{PrefixSet, parse, special};
@@ -80,6 +81,7 @@ pub(super) struct Builder<'p> {
     pub(super) seen_values: bool,
     pub(super) next_link: bool,
     pub(super) tags: Vec<ServiceTag>,
+    pub(super) labels: Labels,
     pub(super) v4: Vec<Ipv4Net>,
     pub(super) v6: Vec<Ipv6Net>,
 }
@@ -93,6 +95,7 @@ impl<'p> Builder<'p> {
             seen_values: false,
             next_link: false,
             tags: Vec::with_capacity(4_096),
+            labels: Labels::default(),
             v4: Vec::with_capacity(70_000),
             v6: Vec::with_capacity(30_000),
         }

@@ -1,6 +1,9 @@
 //! The small values of a document: keys, numbers, labels, features.
 
+use std::sync::Arc;
+
 use super::json::{Json, Stop};
+use super::labels::Labels;
 use super::{Features, TagName};
 use crate::os::printable::printable;
 
@@ -73,11 +76,11 @@ pub(super) fn change_number(json: &mut Json<'_>) -> Result<u64, Stop> {
 }
 
 /// A region or service: letters, digits and underscores, 80 at most. `Err` holds the value made printable.
-pub(super) fn label(text: Option<&str>) -> Result<Option<Box<str>>, String> {
+pub(super) fn label(text: Option<&str>, labels: &mut Labels) -> Result<Option<Arc<str>>, String> {
     let Some(text) = text else { return Ok(None) };
     let well_formed = text.len() <= TagName::MAX_LENGTH
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if well_formed { Ok(Some(text.into())) } else { Err(printable(text, 80)) }
+    if well_formed { Ok(Some(labels.share(text))) } else { Err(printable(text, 80)) }
 }
 
 /// Where a tag may be used.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -99,9 +100,9 @@ pub(super) fn compare_names(left: &str, right: &str) -> Ordering {
 pub struct ServiceTag {
     pub(super) name: TagName,
     pub(super) change_number: u64,
-    pub(super) region: Box<str>,
+    pub(super) region: Arc<str>,
     pub(super) region_id: u32,
-    pub(super) system_service: Box<str>,
+    pub(super) system_service: Arc<str>,
     pub(super) features: Features,
     pub(super) v4: Range<u32>,
     pub(super) v6: Range<u32>,
