@@ -367,7 +367,7 @@ fn with_a_hold() -> (Host, Operator, Order) {
     host.offer(&mut operator, 2, (&prefixes(), &more));
     host.offer(&mut operator, 3, (&prefixes(), &more.replace("192.0.2.", "203.0.113.")));
     let order = Order {
-        hold: operator.belief().holds().first().expect("nothing is held").id.clone(),
+        hold: operator.belief().holds().first().unwrap().id.clone(),
         verdict: Verdict::Reject,
         who: "ann".to_owned(),
         ticket: None,
@@ -428,6 +428,13 @@ fn an_emergency_stop_works_whatever_cannot_be_told_and_a_decision_is_not_made_un
     let mut operator = host.open();
     assert_eq!(operator.memory().pause.as_ref().unwrap().reason, "storm");
     assert!(operator.resume("bob", host.now).unwrap().pause.is_some());
+    // Not even which generation is in force.
+    let current = host.dir().join("current");
+    fs::rename(&current, host.dir().join("aside")).unwrap();
+    fs::write(&current, "").unwrap();
+    operator.pause("storm", "bob", host.now).unwrap();
+    operator.resume("bob", host.now).unwrap();
+    fs::rename(host.dir().join("aside"), &current).unwrap();
     // What is brought back is known, so it is told as a whole: the trail goes on in a file that stands alone.
     operator.rollback(Some(1), "eve", host.now, Retention::default()).unwrap();
     fs::remove_file(file).unwrap();
@@ -440,12 +447,12 @@ fn an_emergency_stop_works_whatever_cannot_be_told_and_a_decision_is_not_made_un
 fn answered(config: &Config, at: Timestamp, addresses: &[&str]) -> Book {
     let name: HostName = "a.example.com".parse().unwrap();
     let mut book = Book::default();
-    book.want(&[name.clone()].into(), &["one".to_owned()].into(), &config.dns, at);
+    _ = book.want(&[name.clone()].into(), &["one".to_owned()].into(), &config.dns, at);
     let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
     let v4 = Said::Addresses { addresses, ttl: 60, aliases: Vec::new() };
     let replies = vec![Reply { resolver: "one".to_owned(), v4, v6: Said::Nothing }];
     let policy = config.dns.policy(&name);
-    book.apply(&Look { name, replies }, &policy, at, 0.5);
+    _ = book.apply(&Look { name, replies }, &policy, at, 0.5);
     book
 }
 

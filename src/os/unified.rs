@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn diff_says_the_same() {
-        let lines: String = (0..30).map(|number| format!("line {number}\n")).collect();
+        let lines = (0..30).map(|number| format!("line {number}\n")).collect::<Vec<_>>().concat();
         for (before, now) in [
             ("", "a\nb\n".to_owned()),
             ("a\nb\n", String::new()),

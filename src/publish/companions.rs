@@ -35,12 +35,9 @@ pub(super) fn stage(
 ) -> Result<(), PublishError> {
     let mut changed = Vec::new();
     for companion in companions {
-        let has = match files::read_bounded(&dir.join(companion.name), MAX_BYTES) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        if has.as_ref() != Some(&companion.bytes) {
+        // What cannot be read is replaced like what differs.
+        let has = files::read_bounded(&dir.join(companion.name), MAX_BYTES);
+        if has.ok().as_ref() != Some(&companion.bytes) {
             changed.push(companion);
         }
     }
@@ -135,6 +132,15 @@ mod tests {
         assert_eq!(inode("belief.json"), before.0);
         assert_ne!(inode("memory.json"), before.1);
         assert_eq!(fs::read_dir(dir).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        std::os::unix::fs::symlink("memory.json", dir.join("memory.json")).unwrap();
+        replace(dir, &both(b"1", b"1")).unwrap();
+        assert_eq!(contents(dir), (b"1".to_vec(), b"1".to_vec()));
     }
 
     #[test]

@@ -201,8 +201,8 @@ impl Transition {
                 Err(FirewallError::Difference(ref drift)) if drift.is_loss()
             );
             if !missing {
-                // To empty its chains would let nothing through any more that the generation before let through.
-                if self.damaged && !firewall.restores() {
+                // To empty its chains would take away what the generation before let through.
+                if self.damaged && self.old.is_none() && !firewall.restores() {
                     return Err(StepFailure::new(name, Step::Undo, FirewallError::Damaged));
                 }
                 let saved = store.kept(number, name, Kept::Before);

@@ -351,8 +351,7 @@ mod tests {
         let older = publication(4, "ServiceTags_Example_20250901.json", "192.0.2.0/27");
         memory.rebaseline(&older, "forged number", now());
         memory.judge(&older).unwrap();
-        crate::os::files::replace(&folder.path().join(Memory::FILE), &memory.write().unwrap())
-            .unwrap();
+        files::replace(&folder.path().join(Memory::FILE), &memory.write().unwrap()).unwrap();
         let read = Memory::load(folder.path()).unwrap();
         assert_eq!(read, memory);
         assert_eq!(read.rebaselines[0].reason, "forged number");
