@@ -175,9 +175,15 @@ impl Needs {
         for folder in &self.hidden.folders {
             _ = writeln!(text, "BindReadOnlyPaths=\"-{}\"", escaped(folder));
         }
-        let shown = self.folders.iter().chain(&self.hidden.folders);
-        if shown.into_iter().any(|folder| Place::of(folder) == Place::Home) {
+        let shown =
+            || self.folders.iter().chain(&self.hidden.folders).map(|folder| Place::of(folder));
+        if shown().any(|place| place == Place::Home) {
             text.push_str("# Of homes, these folders and nothing else.\nProtectHome=tmpfs\n");
+        }
+        if shown().any(|place| place != Place::Plain) {
+            text.push_str(
+                "# systemd 247 makes the folders above them with this mask: the agent must get through, and nobody read.\nUMask=0026\n",
+            );
         }
     }
 }
@@ -319,10 +325,13 @@ mod tests {
         let text = feed("/home/netops/drop").drop_in(Path::new("/c"), None);
         assert!(text.contains("\nBindReadOnlyPaths=\"-/home/netops/drop\"\n"), "{text}");
         assert!(text.contains("\nProtectHome=tmpfs\n"), "{text}");
+        // The folders above are made with it: others may pass through them.
+        assert!(text.contains("\nUMask=0026\n"), "{text}");
         let text = feed("/tmp/drop").drop_in(Path::new("/c"), None);
         assert!(text.contains("\nBindReadOnlyPaths=\"-/tmp/drop\"\n"), "{text}");
         assert!(!text.contains("ProtectHome"), "{text}");
-        assert!(!feed("/srv/drop").drop_in(Path::new("/c"), None).contains("Bind"));
+        let plain = feed("/srv/drop").drop_in(Path::new("/c"), None);
+        assert!(!plain.contains("Bind") && !plain.contains("UMask"), "{plain}");
         // A file comes with its folder, which must not be a whole home.
         let certificate = |path: &str| {
             needs(&format!(
