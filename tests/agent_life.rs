@@ -230,8 +230,14 @@ fn what_a_killed_agent_left_behind_is_waited_for() {
     agent.launch();
     agent.until("a word about it", |agent| agent.log().contains("left behind").then_some(()));
     assert!(agent.status().is_none());
+    // What it is asked meanwhile is done afterwards.
+    agent.configure("this is no configuration");
+    agent.signal(Signal::HUP);
+    agent.signal(Signal::USR1);
     fs::remove_file(&wait).unwrap();
-    agent.until("an answer", Agent::status);
+    agent.until_status("a reload that is refused", |status| {
+        status["agent"]["config_refused"].is_string()
+    });
     agent.until_generation(2);
     agent.stop();
     is_whole(&agent);

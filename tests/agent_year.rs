@@ -84,6 +84,8 @@ fn befall(agent: &mut Agent, turn: usize, dropping: impl Fn(&Agent)) {
             agent.launch();
         }
         3 => {
+            // Who has just been started hears no signal yet.
+            agent.until_status("the agent", |_| true);
             dropping(agent);
             agent.signal(Signal::HUP);
             agent.signal(Signal::USR1);

@@ -37,10 +37,6 @@ pub fn run(options: Options, config: Config) -> Result<(), AgentError> {
     let supervisor = Supervisor::new();
     let templates = Templates::load(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
-    let operator = open(&options, supervisor)?;
-    if let Some(mended) = operator.mended() {
-        warn!(mended, "an earlier run was interrupted");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Parsing what a feed brought; everything else that blocks has a thread of its own.
@@ -48,7 +44,16 @@ pub fn run(options: Options, config: Config) -> Result<(), AgentError> {
         .thread_keep_alive(Duration::from_secs(1))
         .build()
         .map_err(AgentError::Runtime)?;
-    let ended = runtime.block_on(live(options, config, templates, operator, supervisor));
+    // Opening the state may take a while. What is asked meanwhile is done afterwards; that it should stop needs no waiting.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new([SIGHUP, SIGUSR1]).map_err(AgentError::Signals)?
+    };
+    let operator = open(&options, supervisor)?;
+    if let Some(mended) = operator.mended() {
+        warn!(mended, "an earlier run was interrupted");
+    }
+    let ended = runtime.block_on(live(options, config, templates, operator, supervisor, signals));
     // What still blocks after the grace period is not waited for.
     runtime.shutdown_background();
     ended
@@ -82,9 +87,11 @@ async fn live(
     templates: Templates,
     operator: Operator,
     supervisor: Supervisor,
+    mut signals: Signals,
 ) -> Result<(), AgentError> {
-    let mut signals =
-        Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT]).map_err(AgentError::Signals)?;
+    for signal in [SIGTERM, SIGINT] {
+        signals.handle().add_signal(signal).map_err(AgentError::Signals)?;
+    }
     let worker = Worker::start(operator)?;
     let mut engine =
         Engine::start(options, Arc::new(config), Arc::new(templates), worker, supervisor).await?;
