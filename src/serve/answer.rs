@@ -117,11 +117,11 @@ pub(super) async fn answer<B>(
             StatusCode::METHOD_NOT_ALLOWED,
             "only GET and HEAD: nothing can be changed here\n",
         );
-        put(&mut response, ALLOW, "GET, HEAD");
+        set(&mut response, ALLOW, "GET, HEAD");
         response
     };
-    put(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    put(&mut response, REFERRER_POLICY, "no-referrer");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(&mut response, REFERRER_POLICY, "no-referrer");
     let length = response.body().length();
     if is_head {
         // What a GET would be sent, without it.
@@ -187,7 +187,7 @@ async fn respond(
         Route::Status => status(shared, &view, now),
         Route::Metrics => {
             let mut response = text(StatusCode::OK, metrics::write(shared, &view, now));
-            put(&mut response, CONTENT_TYPE, metrics::KIND);
+            set(&mut response, CONTENT_TYPE, metrics::KIND);
             response
         }
         Route::Healthz => text(StatusCode::OK, "alive\n"),
@@ -197,8 +197,7 @@ async fn respond(
 }
 
 async fn list_response(list: &List, headers: &HeaderMap, now: Timestamp) -> Response<Payload> {
-    let modified = conditional::last_modified(list.modified, now);
-    let bytes = Bytes { content: Arc::clone(&list.content), kind: TEXT, modified };
+    let bytes = Bytes { content: &list.content, kind: TEXT, modified: list.modified.told(now) };
     bytes.respond(headers).await
 }
 
@@ -208,8 +207,8 @@ async fn document(
     now: Timestamp,
 ) -> Response<Payload> {
     let Some(document) = document else { return not_found() };
-    let modified = conditional::last_modified(document.modified, now);
-    let bytes = Bytes { content: Arc::clone(&document.content), kind: JSON, modified };
+    let modified = document.modified.told(now);
+    let bytes = Bytes { content: &document.content, kind: JSON, modified };
     let mut response = bytes.respond(headers).await;
     // Publications are ordered by the date in their name.
     put(&mut response, CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", document.name));
@@ -217,25 +216,24 @@ async fn document(
 }
 
 /// Content as an answer says it.
-struct Bytes {
-    content: Arc<Content>,
+struct Bytes<'b> {
+    content: &'b Arc<Content>,
     kind: &'static str,
-    modified: Option<String>,
+    modified: Option<&'b HeaderValue>,
 }
 
-impl Bytes {
+impl Bytes<'_> {
     async fn respond(&self, headers: &HeaderMap) -> Response<Payload> {
-        let digest = self.content.digest();
-        let (plain, packed) = (format!("\"{digest}\""), format!("\"{digest}-gzip\""));
+        let [plain, packed] = self.content.tags();
         let length = self.content.length();
         // Whoever has either form has the content.
         let packs = conditional::takes_gzip(headers) && !conditional::asks_for_part(headers);
-        let prefer_plain = conditional::has(headers, &plain);
+        let prefer_plain = conditional::has(headers, plain);
         let compressed = if packs && !prefer_plain { self.compressed().await } else { None };
-        let etag = if compressed.is_some() { &packed } else { &plain };
+        let etag = if compressed.is_some() { packed } else { plain };
         let total = compressed.as_ref().map_or(length, |bytes| bytes.len() as u64);
-        let validators = Validators { etag, modified: self.modified.as_deref() };
-        let wanted = conditional::weigh(headers, validators, total);
+        let wanted =
+            conditional::weigh(headers, Validators { etag, modified: self.modified }, total);
         let source = |range: Range<u64>| match &compressed {
             Some(bytes) => Payload::memory(bytes.clone()),
             None => Payload::part(self.content.source(), range),
@@ -257,17 +255,17 @@ impl Bytes {
             }
         };
         if response.status().is_success() {
-            put(&mut response, CONTENT_TYPE, self.kind);
+            set(&mut response, CONTENT_TYPE, self.kind);
             if compressed.is_some() {
-                put(&mut response, CONTENT_ENCODING, "gzip");
+                set(&mut response, CONTENT_ENCODING, "gzip");
             }
-            put(&mut response, ACCEPT_RANGES, "bytes");
+            set(&mut response, ACCEPT_RANGES, "bytes");
         }
-        put(&mut response, ETAG, etag);
-        put(&mut response, VARY, "accept-encoding");
-        put(&mut response, CACHE_CONTROL, "no-cache");
-        if let Some(modified) = &self.modified {
-            put(&mut response, LAST_MODIFIED, modified);
+        response.headers_mut().insert(ETAG, etag.clone());
+        set(&mut response, VARY, "accept-encoding");
+        set(&mut response, CACHE_CONTROL, "no-cache");
+        if let Some(modified) = self.modified {
+            response.headers_mut().insert(LAST_MODIFIED, modified.clone());
         }
         response
     }
@@ -277,7 +275,7 @@ impl Bytes {
         if self.content.is_compressed() {
             return self.content.compressed();
         }
-        let content = Arc::clone(&self.content);
+        let content = Arc::clone(self.content);
         tokio::task::spawn_blocking(move || content.compressed()).await.ok().flatten()
     }
 }
@@ -286,7 +284,7 @@ fn page(shared: &Shared, view: &View, now: Timestamp) -> Response<Payload> {
     match shared.page.render(view, &shared.status(view, now), now) {
         Ok(page) => {
             let mut response = text(StatusCode::OK, page);
-            put(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+            set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
             put(&mut response, CONTENT_SECURITY_POLICY, &shared.page.policy);
             response
         }
@@ -306,7 +304,7 @@ fn status(shared: &Shared, view: &View, now: Timestamp) -> Response<Payload> {
         Ok(mut bytes) => {
             bytes.push(b'\n');
             let mut response = text(StatusCode::OK, bytes);
-            put(&mut response, CONTENT_TYPE, JSON);
+            set(&mut response, CONTENT_TYPE, JSON);
             response
         }
         Err(error) => {
@@ -330,13 +328,13 @@ fn ready(active: &Active, view: &View, now: Timestamp) -> Response<Payload> {
         return text(StatusCode::OK, "ready\n");
     }
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n");
-    put(&mut response, RETRY_AFTER, COME_AGAIN);
+    set(&mut response, RETRY_AFTER, COME_AGAIN);
     response
 }
 
 fn unauthorized() -> Response<Payload> {
     let mut response = text(StatusCode::UNAUTHORIZED, "name and password are needed\n");
-    put(&mut response, WWW_AUTHENTICATE, "Basic realm=\"tagwall\", charset=\"UTF-8\"");
+    set(&mut response, WWW_AUTHENTICATE, "Basic realm=\"tagwall\", charset=\"UTF-8\"");
     response
 }
 
@@ -346,7 +344,7 @@ fn no_generation() -> Response<Payload> {
 
 fn unavailable(why: &str) -> Response<Payload> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}; come again\n"));
-    put(&mut response, RETRY_AFTER, COME_AGAIN);
+    set(&mut response, RETRY_AFTER, COME_AGAIN);
     response
 }
 
@@ -356,8 +354,8 @@ fn not_found() -> Response<Payload> {
 
 fn text(status: StatusCode, words: impl Into<hyper::body::Bytes>) -> Response<Payload> {
     let mut response = answer_with(status, Payload::memory(words));
-    put(&mut response, CONTENT_TYPE, TEXT);
-    put(&mut response, CACHE_CONTROL, "no-store");
+    set(&mut response, CONTENT_TYPE, TEXT);
+    set(&mut response, CACHE_CONTROL, "no-store");
     response
 }
 
@@ -367,7 +365,12 @@ fn answer_with(status: StatusCode, payload: Payload) -> Response<Payload> {
     response
 }
 
-/// Sets a header. Values are ours and printable; one that is not is left out.
+/// Sets a header to words of ours.
+fn set(response: &mut Response<Payload>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// Sets a header to what is known only now. Values are ours and printable; one that is not is left out.
 fn put(response: &mut Response<Payload>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

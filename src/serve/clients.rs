@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,7 @@ impl Fetches {
     }
 }
 
-type Key = (Option<IpAddr>, Option<String>, String);
+type Key = (Option<IpAddr>, Option<String>, Arc<str>);
 
 /// The table of clients.
 #[derive(Debug, Default)]
@@ -102,11 +102,19 @@ pub(super) struct Who<'w> {
 impl Clients {
     /// Notes that a client has a list now.
     pub(super) fn note(&self, who: Who<'_>, list: &List, generation: u64, now: Timestamp) {
-        let path = list.path();
-        let key = (who.address, who.user.map(str::to_owned), path.clone());
+        let key = (who.address, who.user.map(str::to_owned), Arc::clone(&list.path));
+        let digest = list.content.digest();
         let mut table = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = table.get(&key).map_or(1, |known| known.count.saturating_add(1));
-        if count == 1 && table.len() >= MOST {
+        if let Some(known) = table.get_mut(&key) {
+            // What is kept is printable, so what equals it need not be made so.
+            if known.agent != who.agent {
+                known.agent = printable(who.agent, AGENT);
+            }
+            (known.digest, known.generation, known.at) = (digest, generation, now);
+            known.count = known.count.saturating_add(1);
+            return;
+        }
+        if table.len() >= MOST {
             let oldest = table.iter().min_by_key(|(_, fetch)| fetch.at).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| table.remove(&oldest));
         }
@@ -114,11 +122,11 @@ impl Clients {
             address: who.address,
             user: who.user.map(str::to_owned),
             agent: printable(who.agent, AGENT),
-            list: path,
-            digest: list.content.digest(),
+            list: list.path.as_ref().to_owned(),
+            digest,
             generation,
             at: now,
-            count,
+            count: 1,
         };
         table.insert(key, fetch);
     }
@@ -130,7 +138,7 @@ impl Clients {
             if table.len() >= MOST {
                 break;
             }
-            let key = (fetch.address, fetch.user.clone(), fetch.list.clone());
+            let key = (fetch.address, fetch.user.clone(), fetch.list.as_str().into());
             table.entry(key).or_insert(fetch);
         }
     }

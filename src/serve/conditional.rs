@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use hyper::header::{
-    ACCEPT_ENCODING, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, RANGE,
+    ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -16,9 +16,9 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Validators<'v> {
     /// A strong entity tag, with its quotes.
-    pub(super) etag: &'v str,
-    /// The time of the last change as a header says it, when it can be told.
-    pub(super) modified: Option<&'v str>,
+    pub(super) etag: &'v HeaderValue,
+    /// The time of the last change, when it can be told.
+    pub(super) modified: Option<&'v HeaderValue>,
 }
 
 /// What a client is to be sent.
@@ -36,14 +36,28 @@ pub(super) enum Wanted {
     OutOfRange,
 }
 
-/// A time as headers say it. None when it is not earlier than the second of `now`: the bytes may change within that second,
-/// and the time would then stand for two versions of them.
-pub(super) fn last_modified(modified: Timestamp, now: Timestamp) -> Option<String> {
-    (modified.as_second() < now.as_second()).then(|| http_date(modified)).flatten()
+/// When bytes changed last.
+#[derive(Debug, Clone)]
+pub struct Modified {
+    /// The time.
+    pub at: Timestamp,
+    /// As headers say it; none where they cannot.
+    header: Option<HeaderValue>,
 }
 
-fn http_date(time: Timestamp) -> Option<String> {
-    DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
+impl Modified {
+    /// As headers say it. None when it is not earlier than the second of `now`: the bytes may change within that second, and the
+    /// time would then stand for two versions of them.
+    pub(super) fn told(&self, now: Timestamp) -> Option<&HeaderValue> {
+        self.header.as_ref().filter(|_| self.at.as_second() < now.as_second())
+    }
+}
+
+impl From<Timestamp> for Modified {
+    fn from(at: Timestamp) -> Self {
+        let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok();
+        Self { at, header: text.and_then(|text| text.try_into().ok()) }
+    }
 }
 
 /// Whether the client takes gzip.
@@ -65,8 +79,8 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client names this tag as one that it has.
-pub(super) fn has(headers: &HeaderMap, etag: &str) -> bool {
-    items(headers, &IF_NONE_MATCH).any(|item| item.strip_prefix("W/").unwrap_or(item) == etag)
+pub(super) fn has(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    items(headers, &IF_NONE_MATCH).any(|item| *item.strip_prefix("W/").unwrap_or(item) == *etag)
 }
 
 /// Whether only a part is asked for.
@@ -78,10 +92,10 @@ pub(super) fn asks_for_part(headers: &HeaderMap) -> bool {
 pub(super) fn weigh(headers: &HeaderMap, validators: Validators<'_>, length: u64) -> Wanted {
     let same_time = |name: &HeaderName| {
         let given = headers.get(name).and_then(|value| value.to_str().ok());
-        given.map(|given| validators.modified == Some(given.trim()))
+        given.map(|given| validators.modified.is_some_and(|modified| *modified == *given.trim()))
     };
     if headers.contains_key(IF_MATCH) {
-        if !items(headers, &IF_MATCH).any(|item| item == "*" || item == validators.etag) {
+        if !items(headers, &IF_MATCH).any(|item| item == "*" || *item == *validators.etag) {
             return Wanted::Failed;
         }
     } else if same_time(&IF_UNMODIFIED_SINCE) == Some(false) {
@@ -96,7 +110,8 @@ pub(super) fn weigh(headers: &HeaderMap, validators: Validators<'_>, length: u64
     }
     let fresh = headers.get(IF_RANGE).is_none_or(|value| {
         let given = value.to_str().unwrap_or_default().trim();
-        given == validators.etag || validators.modified == Some(given)
+        *validators.etag == *given
+            || validators.modified.is_some_and(|modified| *modified == *given)
     });
     match headers.get(RANGE).and_then(|value| value.to_str().ok()) {
         Some(range) if fresh => part(range, length),
@@ -136,8 +151,6 @@ fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     const NOW: &str = "Tue, 24 Nov 2026 06:00:00 GMT";
@@ -148,7 +161,8 @@ mod tests {
         for (name, value) in given {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        weigh(&headers, Validators { etag: "\"a\"", modified: Some(NOW) }, length)
+        let (etag, modified) = (HeaderValue::from_static("\"a\""), HeaderValue::from_static(NOW));
+        weigh(&headers, Validators { etag: &etag, modified: Some(&modified) }, length)
     }
 
     #[test]
@@ -222,8 +236,8 @@ mod tests {
     #[test]
     fn a_time_within_the_same_second_is_not_told() {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let modified = time("2026-11-24T06:00:00.2Z");
-        assert_eq!(last_modified(modified, time("2026-11-24T06:00:00.9Z")), None);
-        assert_eq!(last_modified(modified, time("2026-11-24T06:00:01Z")).as_deref(), Some(NOW));
+        let modified = Modified::from(time("2026-11-24T06:00:00.2Z"));
+        assert_eq!(modified.told(time("2026-11-24T06:00:00.9Z")), None);
+        assert_eq!(modified.told(time("2026-11-24T06:00:01Z")).unwrap(), NOW);
     }
 }

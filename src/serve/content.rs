@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 
 use crate::snapshot::Digest;
 
@@ -23,6 +24,8 @@ const CHUNK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Content {
     digest: Digest,
+    /// Of the bytes as they are, and compressed.
+    tags: [HeaderValue; 2],
     source: Source,
     /// Made when the first client asks for it.
     compressed: OnceLock<Option<Bytes>>,
@@ -63,13 +66,22 @@ impl Content {
         Ok(Self::with(digest, Source::File { file: Arc::new(file), length }))
     }
 
+    #[expect(clippy::expect_used, reason = "hexadecimal digits, letters and quotes are a header")]
     fn with(digest: Digest, source: Source) -> Self {
-        Self { digest, source, compressed: OnceLock::new() }
+        let tags = ["", "-gzip"].map(|form| {
+            HeaderValue::try_from(format!("\"{digest}{form}\"")).expect("an entity tag is a header")
+        });
+        Self { digest, tags, source, compressed: OnceLock::new() }
     }
 
     /// The digest of the bytes as they are.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The strong entity tags, with their quotes, of the bytes as they are and of the compressed form.
+    pub(super) fn tags(&self) -> &[HeaderValue; 2] {
+        &self.tags
     }
 
     /// How many bytes there are.

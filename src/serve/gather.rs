@@ -157,8 +157,12 @@ fn archived(
     if content.digest() != entry.bytes {
         return Err(format!("{} is not the document that was archived", path.display()));
     }
-    let document =
-        Document { content: Arc::new(content), name, modified: entry.taken, of: entry.digest };
+    let document = Document {
+        content: Arc::new(content),
+        name,
+        modified: entry.taken.into(),
+        of: entry.digest,
+    };
     Ok(Some(Arc::new(document)))
 }
 
@@ -175,5 +179,5 @@ fn believed(
         return Ok(Arc::clone(known));
     }
     let content = Content::spooled(&publication.snapshot.document(), folder)?;
-    Ok(Arc::new(Document { content: Arc::new(content), name, modified: now, of }))
+    Ok(Arc::new(Document { content: Arc::new(content), name, modified: now.into(), of }))
 }

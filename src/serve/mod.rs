@@ -33,6 +33,7 @@ mod users;
 mod view;
 
 pub use clients::{Fetch, Fetches};
+pub use conditional::Modified;
 pub use content::Content;
 pub use credentials::CertificateTime;
 pub use doors::Place;

@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::conditional::Modified;
 use super::content::Content;
 use crate::config::{Config, Dialect, Fortios, Name, PanosFormat};
 use crate::os::files::{self, FileError};
@@ -42,7 +43,7 @@ pub struct Document {
     /// Its name as a file: Microsoft's, with the date by which publications are ordered, when there is one.
     pub name: String,
     /// Since when it is the newest.
-    pub modified: Timestamp,
+    pub modified: Modified,
     /// The digest of the publication that it stands for.
     pub of: Digest,
 }
@@ -58,6 +59,8 @@ pub struct Lists {
 /// A list that firewalls fetch.
 #[derive(Debug)]
 pub struct List {
+    /// `TARGET/FILE`: what stands behind `/lists/`.
+    pub path: Arc<str>,
     /// The target that it belongs to.
     pub target: Name,
     /// Its file, without a folder.
@@ -65,7 +68,7 @@ pub struct List {
     /// Its bytes.
     pub content: Arc<Content>,
     /// Since when it has these bytes.
-    pub modified: Timestamp,
+    pub modified: Modified,
     /// IPv4 lines.
     pub v4: usize,
     /// IPv6 lines.
@@ -116,11 +119,6 @@ pub enum ViewError {
 }
 
 impl List {
-    /// `TARGET/FILE`: what stands behind `/lists/`.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.target, self.file)
-    }
-
     /// How many entries it has.
     pub fn entries(&self) -> usize {
         self.v4 + self.v6
@@ -197,9 +195,10 @@ impl Lists {
             None => content.bytes().map_or((0, 0), |bytes| count(bytes)),
         };
         let list = List {
+            path: path.as_str().into(),
             target: target.clone(),
             file: file.to_owned(),
-            modified: same.map_or(since, |list| list.modified),
+            modified: same.map_or_else(|| since.into(), |list| list.modified.clone()),
             capacity: capacity(config, target),
             content,
             v4,
@@ -230,7 +229,7 @@ impl Lists {
                 target: list.target.clone(),
                 file: list.file.clone(),
                 digest: list.content.digest(),
-                modified: list.modified,
+                modified: list.modified.at,
                 bytes: list.content.length(),
                 v4: list.v4,
                 v6: list.v6,

@@ -132,7 +132,7 @@ fn documents_come_from_the_file_that_was_there() {
         Arc::new(Document {
             content: Arc::new(content),
             name: "ServiceTags_Public_20250908.json".to_owned(),
-            modified: Timestamp::now(),
+            modified: Timestamp::now().into(),
             of: Digest::of(b""),
         })
     };
