@@ -63,6 +63,10 @@ pub struct Replacement {
     pub mode: Option<u32>,
 }
 
+/// So many files of a batch are open together, each with the one that it replaces. A process may open 1,024 unless it was
+/// given more.
+pub const OPEN_AT_ONCE: usize = 256;
+
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -109,30 +113,37 @@ struct Target<'a> {
 /// A target made ready for its rename.
 enum Staged {
     /// The bytes are right; a mode may be left to set.
-    Equal { old: File, mode: Option<u32> },
-    /// The new file waits under its temporary name. The old one stays open until everything is
-    /// renamed (else each rename would wait for the kernel to free the old contents); with its size.
-    Ready { temporary: Temporary, old: Option<(File, u64)> },
+    Equal { mode: Option<u32> },
+    /// The new file waits under its temporary name, open until it is on disk. The old one stays open until everything is
+    /// renamed (else each rename would wait for the kernel to free the old contents), unless they are many; with its size.
+    Ready { temporary: Temporary, new: Option<File>, old: Option<(File, u64)>, becomes: Written },
 }
 
 fn write_all(batch: &[Wanted<'_>]) -> Result<Vec<Written>, FileError> {
     let targets = locate(batch)?;
     let mut staged = Vec::with_capacity(targets.len());
-    for target in &targets {
-        staged.push(stage(target)?);
-    }
-    // Written first and synced afterwards, so that one commit of the journal serves many files.
-    for (target, file) in targets.iter().zip(&staged) {
-        if let Staged::Ready { temporary, .. } = file {
-            temporary.file.sync_all().map_err(FileError::at(target.wanted.path, Step::Sync))?;
+    for some in targets.chunks(OPEN_AT_ONCE) {
+        let before = staged.len();
+        for target in some {
+            staged.push(stage(target)?);
+        }
+        // Written first and synced afterwards, so that one commit of the journal serves many files.
+        for (target, file) in some.iter().zip(&mut staged[before..]) {
+            if let Staged::Ready { new, old, .. } = file {
+                if let Some(new) = new.take() {
+                    new.sync_all().map_err(FileError::at(target.wanted.path, Step::Sync))?;
+                }
+                if targets.len() > OPEN_AT_ONCE {
+                    *old = None;
+                }
+            }
         }
     }
     let written = staged
         .iter()
         .map(|file| match file {
             Staged::Equal { .. } => Written::Unchanged,
-            Staged::Ready { old: Some(_), .. } => Written::Replaced,
-            Staged::Ready { old: None, .. } => Written::Created,
+            Staged::Ready { becomes, .. } => *becomes,
         })
         .collect();
     place(&targets, &mut staged)?;
@@ -211,7 +222,7 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
                 .map_err(FileError::at(path, Step::Read))?
             {
                 let wrong = |mode: &u32| mode & 0o7777 != metadata.mode() & 0o7777;
-                return Ok(Staged::Equal { old: file, mode: mode.filter(wrong) });
+                return Ok(Staged::Equal { mode: mode.filter(wrong) });
             }
             if is_mount_point(&file) {
                 return Err(FileError::MountPoint { path: path.to_owned() });
@@ -219,25 +230,26 @@ fn stage(target: &Target<'_>) -> Result<Staged, FileError> {
             Some((file, metadata))
         }
     };
-    let mut temporary = Temporary::create(&target.folder, &target.name)
+    let (temporary, mut new) = Temporary::create(&target.folder, &target.name)
         .map_err(FileError::at(path, Step::CreateTemporary))?;
-    temporary.file.write_all(contents).map_err(FileError::at(path, Step::Write))?;
+    new.write_all(contents).map_err(FileError::at(path, Step::Write))?;
     if let Some((_, metadata)) = &old {
-        keep_owner(&temporary.file, metadata).map_err(FileError::at(path, Step::SetOwner))?;
+        keep_owner(&new, metadata).map_err(FileError::at(path, Step::SetOwner))?;
     }
     // After the owner, because a change of owner clears bits of the mode.
     let kept = old.as_ref().map(|(_, metadata)| metadata.mode());
     let bits = mode.or(kept).unwrap_or(DEFAULT_MODE) & 0o7777;
-    let set_mode = temporary.file.set_permissions(Permissions::from_mode(bits));
+    let set_mode = new.set_permissions(Permissions::from_mode(bits));
     set_mode.map_err(FileError::at(path, Step::SetMode))?;
     if let (Some((old, _)), None) = (&old, mode) {
-        keep_access_list(&temporary.file, old).map_err(FileError::at(path, Step::SetMode))?;
+        keep_access_list(&new, old).map_err(FileError::at(path, Step::SetMode))?;
     }
     if let Some((old, _)) = &old {
-        keep_label(&temporary.file, old).map_err(FileError::at(path, Step::SetLabel))?;
+        keep_label(&new, old).map_err(FileError::at(path, Step::SetLabel))?;
     }
     let old = old.map(|(file, metadata)| (file, metadata.len()));
-    Ok(Staged::Ready { temporary, old })
+    let becomes = if old.is_some() { Written::Replaced } else { Written::Created };
+    Ok(Staged::Ready { temporary, new: Some(new), old, becomes })
 }
 
 /// Whether the file itself is mounted. Kernels before 5.8 do not tell; there the rename does.
@@ -294,13 +306,18 @@ fn place_one(target: &Target<'_>, file: &mut Staged) -> Result<bool, FileError> 
             }),
             Err(error) => Err(FileError::io(path, Step::Rename, error)),
         },
-        Staged::Equal { old, mode: Some(mode) } => {
+        Staged::Equal { mode: Some(mode) } => {
+            let found =
+                target.folder.open(&target.name).map_err(FileError::at(path, Step::Open))?;
+            let old = found.ok_or_else(|| FileError::io(path, Step::Open, Errno::NOENT))?;
+            let metadata = old.metadata().map_err(FileError::at(path, Step::Inspect))?;
+            read::require_regular(path, &metadata)?;
             old.set_permissions(Permissions::from_mode(*mode & 0o7777))
                 .map_err(FileError::at(path, Step::SetMode))?;
             old.sync_all().map_err(FileError::at(path, Step::Sync))?;
             Ok(false)
         }
-        Staged::Equal { mode: None, .. } => Ok(false),
+        Staged::Equal { mode: None } => Ok(false),
     }
 }
 

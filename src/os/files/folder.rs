@@ -70,15 +70,14 @@ impl Folder {
 
 /// A file with a random hidden name that nobody else may read, removed unless it is put in place.
 pub(super) struct Temporary {
-    pub(super) file: File,
     folder: Rc<Folder>,
     name: OsString,
     placed: bool,
 }
 
 impl Temporary {
-    /// Creates one for a file called `name`.
-    pub(super) fn create(folder: &Rc<Folder>, name: &OsStr) -> io::Result<Self> {
+    /// Creates one for a file called `name`; open for writing.
+    pub(super) fn create(folder: &Rc<Folder>, name: &OsStr) -> io::Result<(Self, File)> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut attempt = 0;
@@ -86,8 +85,8 @@ impl Temporary {
             let name = random_name(name);
             match rustix::fs::openat(&folder.file, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(descriptor) => {
-                    let (file, folder) = (File::from(descriptor), Rc::clone(folder));
-                    return Ok(Self { file, folder, name, placed: false });
+                    let temporary = Self { folder: Rc::clone(folder), name, placed: false };
+                    return Ok((temporary, File::from(descriptor)));
                 }
                 Err(Errno::EXIST) if attempt < NAME_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error.into()),
@@ -216,9 +215,9 @@ mod tests {
         let name = OsString::from("n".repeat(NAME_BYTES));
         let target = folder.path().join(&name);
         let opened = Rc::new(Folder::of(&target).unwrap());
-        let temporary = Temporary::create(&opened, &name).unwrap();
+        let (temporary, file) = Temporary::create(&opened, &name).unwrap();
         assert_eq!(temporary.name.len(), NAME_BYTES);
-        assert_ne!(temporary.name, Temporary::create(&opened, &name).unwrap().name);
-        assert_eq!(temporary.file.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert_ne!(temporary.name, Temporary::create(&opened, &name).unwrap().0.name);
+        assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
     }
 }
