@@ -18,6 +18,7 @@ mod mend;
 mod publisher;
 mod request;
 mod retention;
+mod rollback;
 mod step;
 mod store;
 mod verify;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::companions::{self, Companion};
 use super::force::Transition;
 use super::journal::{Journal, Phase};
-use super::manifest::{Behind, ChangeSummary, Manifest, Outcome, OutcomeResult};
+use super::manifest::{Behind, ChangeSummary, Manifest, Outcome};
 use super::retention::{Retention, prune};
 use super::{Failure, FirewallError, PublishError, Request, StepFailure, Store, Took, verify};
 use crate::config::Name;
@@ -31,11 +31,18 @@ pub enum Published {
 
 /// What is in force when a publication begins.
 #[derive(Debug)]
-struct Footing {
+pub(super) struct Footing {
     /// Its manifest; none where nothing is in force, or where that cannot be read.
-    old: Option<Manifest>,
+    pub(super) old: Option<Manifest>,
     /// Whether a file of it is not what it was.
-    damaged: bool,
+    pub(super) damaged: bool,
+}
+
+impl Footing {
+    /// Whether publishing this would change nothing.
+    pub(super) fn meets(&self, request: &Request, rule_set: Digest) -> bool {
+        !self.damaged && self.old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set))
+    }
 }
 
 /// The one who may publish in a state folder: holds its lock.
@@ -113,7 +120,7 @@ impl Publisher {
     }
 
     /// Publishes after `before`, which is in force.
-    fn publish_after(
+    pub(super) fn publish_after(
         &self,
         before: Option<u64>,
         footing: Footing,
@@ -121,9 +128,7 @@ impl Publisher {
         retention: Retention,
     ) -> Result<Published, PublishError> {
         let rule_set = request.rule_set.digest();
-        if !footing.damaged
-            && footing.old.as_ref().is_some_and(|old| old.is_met_by(request, rule_set))
-        {
+        if footing.meets(request, rule_set) {
             self.keep(&request.companions)?;
             return Ok(Published::Unchanged(before));
         }
@@ -151,100 +156,6 @@ impl Publisher {
             self.note(number, format!("old generations could not be removed: {error}"));
         }
         Ok(published)
-    }
-
-    /// Brings an earlier generation back as a new one, in files and kernel. Without a number: the last whose rules differ
-    /// from those in force, small changes aside. `companions` are asked for with the number and the rules that will be in
-    /// force, and change together with them. A generation in force that is damaged is built upon no further than it can be read.
-    pub fn rollback<E: From<PublishError>>(
-        &self,
-        to: Option<u64>,
-        now: Timestamp,
-        retention: Retention,
-        companions: impl FnOnce(u64, &RuleSet) -> Result<Vec<Companion>, E>,
-    ) -> Result<u64, E> {
-        let current = self.store.current()?.ok_or(PublishError::NothingEarlier)?;
-        let in_force = self.store.read(current).map(|generation| generation.manifest);
-        let (to, mut notes) = match (to, &in_force) {
-            (Some(to), _) => (to, Vec::new()),
-            (None, Ok(in_force)) => {
-                let (to, passed_over) = self.last_other(in_force)?;
-                let note = |error| format!("the rollback looked past a generation: {error}");
-                (to, passed_over.into_iter().map(note).collect())
-            }
-            (None, Err(error)) => {
-                let reason = error.to_string();
-                return Err(PublishError::Unknown { current, reason }.into());
-            }
-        };
-        let mut request = Request::of_generation(&self.store, to, now)?;
-        request.reason = format!("rollback to {to}");
-        request.small = false;
-        let mut footing = Footing { old: None, damaged: false };
-        match (in_force, Request::of_generation(&self.store, current, now)) {
-            (Ok(in_force), whole) => {
-                footing.old = Some(in_force);
-                if let Err(error) = whole {
-                    footing.damaged = true;
-                    notes.push(format!(
-                        "generation {current} was damaged ({error}): what changed was loaded whole, and foreign changes were \
-                         not looked for"
-                    ));
-                }
-            }
-            (Err(error), _) => {
-                footing.damaged = true;
-                notes.push(format!(
-                    "generation {current} was damaged ({error}): everything was brought in force anew, and what only that \
-                     generation had in the kernel may still be there"
-                ));
-            }
-        }
-        let rule_set = request.rule_set.digest();
-        let same = !footing.damaged
-            && footing.old.as_ref().is_some_and(|old| old.is_met_by(&request, rule_set));
-        let number = if same { current } else { self.next_number()? };
-        request.companions = companions(number, &request.rule_set)?;
-        let number = match self.publish_after(Some(current), footing, &request, retention)? {
-            Published::Generation(number) | Published::Partly(number) => number,
-            Published::Unchanged(_) => current,
-        };
-        for note in notes {
-            self.note(number, note);
-        }
-        Ok(number)
-    }
-
-    /// The newest generation with other rules than the one in force, from before the last change that was not small; and those
-    /// in between that cannot be read.
-    fn last_other(&self, in_force: &Manifest) -> Result<(u64, Vec<PublishError>), PublishError> {
-        let mut small = in_force.small;
-        let mut unreadable = Vec::new();
-        for number in self.store.numbers()?.into_iter().rev() {
-            if number >= in_force.generation {
-                continue;
-            }
-            let generation = match self.store.read(number) {
-                Ok(generation) => generation,
-                Err(error) => {
-                    unreadable.push(error);
-                    continue;
-                }
-            };
-            let recorded =
-                generation.outcome.is_some_and(|outcome| outcome.result == OutcomeResult::Recorded);
-            if !recorded || generation.manifest.rule_set == in_force.rule_set {
-                continue;
-            }
-            if small {
-                // Only addresses of hostnames differ between this one and the one in force.
-                small = generation.manifest.small;
-                continue;
-            }
-            return Ok((number, unreadable));
-        }
-        // What cannot be read may be what was looked for.
-        Err(unreadable.into_iter().next().unwrap_or(PublishError::NothingEarlier))
     }
 
     /// The number that the next generation gets.
@@ -493,7 +404,7 @@ impl Publisher {
     }
 
     /// Adds a note to an outcome. The publication succeeded, whether or not this can be written.
-    fn note(&self, number: u64, note: String) {
+    pub(super) fn note(&self, number: u64, note: String) {
         let outcome = self.store.read(number).ok().and_then(|generation| generation.outcome);
         if let Some(mut outcome) = outcome {
             outcome.notes.push(note);
