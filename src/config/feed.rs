@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use super::{Config, Connection, Diagnostic, Name, Period, Region, SecretFile, WebUrl};
+use super::{Config, Connection, Diagnostic, Guid, Name, Period, Region, SecretFile, WebUrl};
 use crate::snapshot::Cloud;
-pub use values::{FileUrl, Guid, Tenant, UserName};
+pub use values::{FileUrl, Tenant, UserName};
 
 /// `[feeds.NAME]`: where publications of one cloud come from.
 #[derive(Debug, Clone, Deserialize)]

@@ -32,7 +32,7 @@ pub use dns::*;
 pub use feed::*;
 pub use group::{Direction, Endpoint, Exclusion, Group, Rule, TagSelector};
 pub use guard::*;
-pub use names::{Comment, HostName, Interface, Name, Region};
+pub use names::{Comment, Guid, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
 pub use notify::*;
 pub use period::Period;

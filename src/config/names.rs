@@ -226,6 +226,32 @@ impl FromStr for Region {
     }
 }
 
+/// An identifier of Azure, as of a subscription or an application: 32 hexadecimal digits in five groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Guid(Box<str>);
+
+text_type!(Guid);
+
+impl FromStr for Guid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let groups: Vec<&str> = text.split('-').collect();
+        let well_formed = groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+            && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if well_formed {
+            Ok(Self(text.to_ascii_lowercase().into()))
+        } else {
+            Err(format!(
+                "`{}` is no identifier: they are written like 00000000-0000-0000-0000-000000000000 (`az account list` shows \
+                 those of subscriptions)",
+                text.escape_debug()
+            ))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +288,22 @@ mod tests {
         assert!("CHG-1234 (approved by ops)".parse::<Comment>().is_ok());
         for bad in ["a\"b", "a\nb", "${x}", "$(x)", "a`b", "ä", "a\\", "a'b"] {
             assert!(bad.parse::<Comment>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn identifiers_are_digits_in_five_groups() {
+        let id = "2A2B1C3D-0000-4000-8000-1234567890ab";
+        assert_eq!(id.parse::<Guid>().unwrap().as_str(), id.to_lowercase());
+        for bad in [
+            "prod",
+            "2A2B1C3D00004000-8000-1234567890ab",
+            "00000000-0000-0000-0000-00000000000",
+            "00000000000000000000000000000000",
+            "g0000000-0000-0000-0000-000000000000",
+            "00000000-0000-0000-0000-000000000000-",
+        ] {
+            assert!(bad.parse::<Guid>().is_err(), "{bad:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::common::NamePrefix;
+use crate::config::Guid;
 use crate::config::Region;
 use crate::config::names::text_type;
 
@@ -22,7 +23,7 @@ pub struct Azure {
     /// The resource group of the route table and of the network security group.
     pub resource_group: ResourceGroupName,
     /// The subscription's id. Default: the one that the deployment is signed in to.
-    pub subscription: Option<SubscriptionId>,
+    pub subscription: Option<Guid>,
     /// The route table. Without it, no routes are written.
     pub route_table: Option<ResourceName>,
     /// The network security group. Without it, no security rules are written.
@@ -281,28 +282,6 @@ impl FromStr for ResourceName {
     }
 }
 
-/// A subscription's id: a GUID.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct SubscriptionId(Box<str>);
-
-text_type!(SubscriptionId);
-
-impl FromStr for SubscriptionId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<usize> = text.split('-').map(str::len).collect();
-        let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if digits && parts == [8, 4, 4, 4, 12] {
-            Ok(Self(text.to_ascii_lowercase().into()))
-        } else {
-            Err("a subscription is given by its id, like 00000000-0000-0000-0000-000000000000 (`az account list`)"
-                .to_owned())
-        }
-    }
-}
-
 /// A subnet of the route table's resource group, as `VNET/SUBNET`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -341,13 +320,6 @@ mod tests {
         assert!("1rt.a-b_".parse::<ResourceName>().is_ok());
         for bad in ["", "-a", "_a", "a-", "a.", "a(b)", "a/b", "a;b", &"a".repeat(81)] {
             assert!(bad.parse::<ResourceName>().is_err(), "{bad:?}");
-        }
-        let id = "00000000-AAAA-0000-0000-00000000000f";
-        assert_eq!(id.parse::<SubscriptionId>().unwrap().as_str(), id.to_lowercase());
-        for bad in
-            ["prod", "00000000-0000-0000-0000-00000000000", "00000000000000000000000000000000"]
-        {
-            assert!(bad.parse::<SubscriptionId>().is_err(), "{bad:?}");
         }
         assert!(SubnetName::try_from("vnet/snet".to_owned()).is_ok());
         assert!(SubnetName::try_from("vnet".to_owned()).is_err());

@@ -18,7 +18,7 @@ use tera::Context;
 use self::routes::RouteLine;
 use self::security::SecurityLine;
 use super::{File, Job, RenderError};
-use crate::config::{Azure, AzureFormat, Region, ResourceName, RouteTags, SubscriptionId};
+use crate::config::{Azure, AzureFormat, Guid, Region, ResourceName, RouteTags};
 use crate::prefix::PrefixSet;
 use crate::ruleset::{Destination, Route, RuleSet};
 
@@ -54,7 +54,7 @@ impl<'s> Settings<'s> {
         let subnet = settings.associate_subnet.as_ref();
         Self {
             resource_group: settings.resource_group.as_str(),
-            subscription: settings.subscription.as_ref().map(SubscriptionId::as_str),
+            subscription: settings.subscription.as_ref().map(Guid::as_str),
             route_table: settings.route_table.as_ref().map(ResourceName::as_str),
             network_security_group: settings
                 .network_security_group
