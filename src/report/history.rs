@@ -141,7 +141,7 @@ impl History {
 
     /// Whether reading it again, with the same limit, would bring the same: no generation came, ended or left since, and each could
     /// be read. What has ended does not change.
-    pub fn is_up_to_date(&self, dir: &Path, limit: usize) -> Result<bool, ReportError> {
+    fn is_up_to_date(&self, dir: &Path, limit: usize) -> Result<bool, ReportError> {
         let store = Store::new(dir);
         let numbers = store.numbers()?;
         let newest = numbers.iter().rev().take(limit);
@@ -157,10 +157,18 @@ impl History {
         Self::read(dir, super::capacity::MOST_GENERATIONS)
     }
 
-    /// Becomes that, unless it is already.
+    /// What reading it again, with the same limit, brings; nothing where that would be the same.
+    pub fn newer(&self, dir: &Path, limit: usize) -> Result<Option<Self>, ReportError> {
+        if self.is_up_to_date(dir, limit)? {
+            return Ok(None);
+        }
+        Self::read(dir, limit).map(Some)
+    }
+
+    /// Becomes what a forecast looks at, unless it is already.
     pub fn refresh_for_forecasts(&mut self, dir: &Path) -> Result<(), ReportError> {
-        if !self.is_up_to_date(dir, super::capacity::MOST_GENERATIONS)? {
-            *self = Self::for_forecasts(dir)?;
+        if let Some(newer) = self.newer(dir, super::capacity::MOST_GENERATIONS)? {
+            *self = newer;
         }
         Ok(())
     }

@@ -118,12 +118,8 @@ impl View {
 
 /// The newest generations: those that are known, unless one came or went since.
 fn history(dir: &Path, known: Option<&Arc<History>>) -> Result<Arc<History>, ReportError> {
-    if let Some(known) = known
-        && known.is_up_to_date(dir, GENERATIONS)?
-    {
-        return Ok(Arc::clone(known));
-    }
-    Ok(Arc::new(History::read(dir, GENERATIONS)?))
+    let Some(known) = known else { return Ok(Arc::new(History::read(dir, GENERATIONS)?)) };
+    Ok(known.newer(dir, GENERATIONS)?.map_or_else(|| Arc::clone(known), Arc::new))
 }
 
 /// Microsoft's name of a document: the date in it is how publications are ordered.

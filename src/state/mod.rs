@@ -1,8 +1,7 @@
-//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, a pin and a
-//! pause.
+//! What is remembered between runs: the newest publication of each cloud, fresh beginnings, a pin and a pause.
 //!
-//! Owns `memory.json` in the state folder, and `pause.pending`. Promises: data of an older publication never replaces that of a newer one, except
-//! by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
+//! Owns `memory.json` in the state folder, and `pause.pending`. Promises: data of an older publication never replaces that of a
+//! newer one, except by a rebaseline, which is recorded with its reason. Whoever changes it holds the folder's lock.
 
 mod archive;
 mod order;
