@@ -212,6 +212,36 @@ fn a_folder_that_cannot_be_written_is_named() {
     assert!(files(&locked).is_empty());
 }
 
+/// A list for each of 800 groups where a process may open 700 files: written, and replaced, in a folder and as generations.
+#[test]
+fn more_lists_than_files_may_be_open() {
+    let folder = Folder::new();
+    let (out, state) = (folder.arg("out"), folder.arg("state"));
+    for tag in ["Sql", "AzureDevOps"] {
+        let group = |number| format!("[groups.g{number}]\ntags = [\"{tag}\"]\n");
+        let groups: String = (0..800).map(group).collect();
+        let text = format!("cloud = \"example\"\n{groups}[targets.lists.list]\n");
+        let config = folder.put("tagwall.toml", text);
+        for place in [["--out", &out], ["--state-dir", &state]] {
+            let output = Command::new("sh")
+                .args(["-c", "ulimit -n 700 && exec \"$@\"", "sh"])
+                .arg(assert_cmd::cargo::cargo_bin("tagwall"))
+                .args(["render", "--config", &config])
+                .args(place)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", cli_support::text(&output.stderr));
+        }
+        let (lists, of_generation) = (files(Path::new(&out)), folder.path("state/current/lists"));
+        assert_eq!(lists.len(), 800);
+        for list in lists {
+            let name = Path::new(&list).file_name().unwrap();
+            let same = fs::read(&list).unwrap() == fs::read(of_generation.join(name)).unwrap();
+            assert!(same, "{list}");
+        }
+    }
+}
+
 #[test]
 fn what_a_feed_is_for_is_said() {
     let (config, feed) = (quickstart(), example_document());

@@ -9,11 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PublishError;
-use super::store::{failed, remove_tree, sync_folder, write_new};
-use crate::os::files;
+use super::store::{Unsynced, failed, remove_tree, sync_folder};
+use crate::os::files::OpenFolder;
 
-/// Largest companion that is compared, in bytes.
-const MAX_BYTES: u64 = 1 << 30;
 /// Where companions are gathered that change without a generation, and where they wait once it is decided that they change.
 const GATHERED: &str = ".companions";
 const DECIDED: &str = "companions.pending";
@@ -33,25 +31,21 @@ pub(super) fn stage(
     folder: &Path,
     companions: &[Companion],
 ) -> Result<(), PublishError> {
-    let mut changed = Vec::new();
-    for companion in companions {
+    let differs = |companion: &&Companion| {
         // What cannot be read is replaced like what differs.
-        let has = files::read_bounded(&dir.join(companion.name), MAX_BYTES);
-        if has.ok().as_ref() != Some(&companion.bytes) {
-            changed.push(companion);
-        }
-    }
+        let place = dir.join(companion.name);
+        !OpenFolder::of(&place).holds(companion.name, &companion.bytes)
+    };
+    let changed: Vec<_> = companions.iter().filter(differs).collect();
     if changed.is_empty() {
         return Ok(());
     }
     fs::create_dir_all(folder).map_err(failed("create", folder))?;
-    let mut written = Vec::new();
+    let mut written = Unsynced::default();
     for companion in changed {
-        written.push(write_new(&folder.join(companion.name), &companion.bytes)?);
+        written.write(&folder.join(companion.name), &companion.bytes)?;
     }
-    for (file, path) in &written {
-        file.sync_all().map_err(failed("sync", path))?;
-    }
+    written.sync()?;
     sync_folder(folder)
 }
 

@@ -4,6 +4,7 @@
 //! publication; `current` is a symbolic link to the one in force, replaced by one rename, so a reader of `current/…` sees all
 //! files of one generation.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::manifest::{Manifest, Outcome};
 use super::verify::is_known;
 use super::{PublishError, Request, WHAT_TO_DO, companions};
 use crate::config::Name;
-use crate::os::files;
+use crate::os::files::{self, OpenFolder};
 use crate::ruleset::{self, RuleSet};
 
 /// Largest file of a generation that is read, in bytes.
@@ -66,6 +67,30 @@ impl Kept<'_> {
             Self::Update(kind) => format!("{target}.update.{kind}"),
             Self::Foreign(file) => format!("{target}.foreign.{file}"),
         }
+    }
+}
+
+/// New files that are not on disk yet. They are synced many at a time, so that one commit of the file system's journal serves
+/// all of them, and not at the end only, so that not all are open at once.
+#[derive(Debug, Default)]
+pub(super) struct Unsynced(Vec<(File, PathBuf)>);
+
+impl Unsynced {
+    /// Writes one more.
+    pub(super) fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), PublishError> {
+        if self.0.len() >= files::OPEN_AT_ONCE {
+            self.sync()?;
+        }
+        self.0.push((write_new(path, contents)?, path.to_owned()));
+        Ok(())
+    }
+
+    /// Brings all of them to disk.
+    pub(super) fn sync(&mut self) -> Result<(), PublishError> {
+        for (file, path) in self.0.drain(..) {
+            file.sync_all().map_err(failed("sync", &path))?;
+        }
+        Ok(())
     }
 }
 
@@ -211,10 +236,11 @@ impl Store {
         let staging = generations.join(STAGING);
         remove_tree(&staging)?;
         make_folder(&staging)?;
-        let mut written = Vec::new();
+        let mut written = Unsynced::default();
         for name in manifest.targets.keys() {
             make_folder(&staging.join(name.as_str()))?;
         }
+        let mut folders = BTreeMap::new();
         for artifact in &request.artifacts {
             let place = staging.join(artifact.target.as_str()).join(&artifact.file);
             let record = |manifest: &Manifest| {
@@ -231,17 +257,19 @@ impl Store {
             });
             // A file that was damaged meanwhile must not live on.
             let earlier = earlier.filter(|earlier| {
-                files::read_bounded(earlier, MAX_BYTES).is_ok_and(|bytes| bytes == artifact.bytes)
+                let folder =
+                    folders.entry(&artifact.target).or_insert_with(|| OpenFolder::of(earlier));
+                folder.holds(&artifact.file, &artifact.bytes)
             });
             if earlier.is_none_or(|earlier| fs::hard_link(earlier, &place).is_err()) {
-                written.push(write_new(&place, &artifact.bytes)?);
+                written.write(&place, &artifact.bytes)?;
             }
         }
         let archive = staging.join(ARCHIVE);
         make_folder(&archive)?;
         for (name, rules) in &request.carried {
             let place = archive.join(Kept::RuleSet.name(name));
-            written.push(write_new(&place, &ruleset::write_document(rules))?);
+            written.write(&place, &ruleset::write_document(rules))?;
         }
         if let Some(before) = before {
             let touched = manifest.changed_after(Some(before));
@@ -261,18 +289,14 @@ impl Store {
                     let place = archive.join(what.name(name));
                     if earlier.exists() && fs::hard_link(&earlier, &place).is_err() {
                         let bytes = files::read_bounded(&earlier, MAX_BYTES)?;
-                        written.push(write_new(&place, &bytes)?);
+                        written.write(&place, &bytes)?;
                     }
                 }
             }
         }
         companions::stage(&self.dir, &archive.join(COMPANIONS), &request.companions)?;
-        written
-            .push(write_new(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?);
-        // Written first and synced afterwards, so that one commit of the file system's journal serves many files.
-        for (file, path) in &written {
-            file.sync_all().map_err(failed("sync", path))?;
-        }
+        written.write(&staging.join(RULE_SET), &ruleset::write_document(&request.rule_set))?;
+        written.sync()?;
         for name in manifest.targets.keys() {
             sync_folder(&staging.join(name.as_str()))?;
         }
@@ -283,8 +307,9 @@ impl Store {
     pub(super) fn complete(&self, manifest: &Manifest) -> Result<(), PublishError> {
         let generations = self.generations();
         let staging = generations.join(STAGING);
-        let (file, path) = write_new(&staging.join(MANIFEST), &encode(manifest)?)?;
-        file.sync_all().map_err(failed("sync", &path))?;
+        let mut written = Unsynced::default();
+        written.write(&staging.join(MANIFEST), &encode(manifest)?)?;
+        written.sync()?;
         sync_folder(&staging)?;
         let place = self.path(manifest.generation);
         fs::rename(&staging, &place).map_err(failed("rename", &place))?;
@@ -402,13 +427,13 @@ fn remove_file(path: &Path) -> Result<(), PublishError> {
 }
 
 /// Writes a file that must not exist yet, and that everybody may read, whatever the umask; the caller syncs it.
-pub(super) fn write_new(path: &Path, contents: &[u8]) -> Result<(File, PathBuf), PublishError> {
+fn write_new(path: &Path, contents: &[u8]) -> Result<File, PublishError> {
     use std::io::Write as _;
     let mut file = File::create_new(path).map_err(failed("create", path))?;
     let mode = Permissions::from_mode(files::DEFAULT_MODE);
     file.set_permissions(mode).map_err(failed("set the mode of", path))?;
     file.write_all(contents).map_err(failed("write", path))?;
-    Ok((file, path.to_owned()))
+    Ok(file)
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, PublishError> {
