@@ -1,4 +1,4 @@
-//! The server beside nginx, which serves the same file: requests a second by wrk, in turn, and memory at rest.
+//! The agent's server beside nginx, which serves the same file: requests a second by wrk, in turn, and memory at rest.
 //!
 //! `cargo bench --bench serve` prints the ratio of each round and the median. Needs nginx and wrk.
 #![allow(
@@ -9,39 +9,92 @@
 )]
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use tagwall::config::{Config, Name};
-use tagwall::serve::{self, Lists, View};
-use tokio::sync::watch;
+const ROUNDS: usize = 10;
+const LINES: u32 = 10_000;
+const LIST: &str = "/lists/fw/all.txt";
 
-const ROUNDS: usize = 5;
-const LINES: usize = 10_000;
+/// A program that is ended by TERM.
+struct Running(Child);
 
-struct Nginx(Child);
-
-impl Drop for Nginx {
+impl Drop for Running {
     fn drop(&mut self) {
-        // TERM lets the master end its workers.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-fn nginx(folder: &Path, text: &str) -> Option<(Nginx, SocketAddr)> {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    std::fs::create_dir_all(folder.join("lists/fw")).unwrap();
-    let put = |name: &str, text: &str| {
-        std::fs::File::create(folder.join(name)).unwrap().write_all(text.as_bytes()).unwrap();
-    };
-    put("lists/fw/a.txt", text);
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn put(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn connects(address: SocketAddr) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        TcpStream::connect(address).is_ok()
+    })
+}
+
+/// An agent that follows a folder with one publication: one list of as many lines, served or not.
+fn agent(folder: &Path, address: Option<SocketAddr>) -> Running {
+    let prefixes: Vec<String> = (0..LINES)
+        .map(|n| format!("\"{}/32\"", Ipv4Addr::from_bits(0xC612_0000 + 2 * n)))
+        .collect();
     put(
-        "nginx.conf",
+        &folder.join("drop/ServiceTags_Public_20250908.json"),
+        &format!(
+            "{{\"changeNumber\": 1, \"cloud\": \"Public\", \"values\": [{{\"name\": \"Storage\", \"id\": \"Storage\", \
+             \"properties\": {{\"changeNumber\": 1, \"region\": \"\", \"platform\": \"Azure\", \
+             \"systemService\": \"AzureStorage\", \"addressPrefixes\": [{}]}}}}]}}",
+            prefixes.join(", ")
+        ),
+    );
+    let serve = address.map(|address| {
+        format!("[serve]\nlisten = [\"{address}\"]\n[serve.limits]\nconnection-lifetime = \"1h\"\n")
+    });
+    put(
+        &folder.join("tagwall.toml"),
+        &format!(
+            "cloud = \"public\"\n[groups.all]\ntags = [\"Storage\"]\n[targets.fw.list]\n[agent]\nquiet-period = \"0s\"\n\
+             [feeds.drop.directory]\npath = \"{}\"\n{}",
+            folder.join("drop").display(),
+            serve.unwrap_or_default()
+        ),
+    );
+    let child = Command::new(env!("CARGO_BIN_EXE_tagwall"))
+        .arg("--config")
+        .arg(folder.join("tagwall.toml"))
+        .arg("--state-dir")
+        .arg(folder.join("state"))
+        .arg("run")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let agent = Running(child);
+    let list = folder.join("state/current/fw/all.txt");
+    for _ in 0..200 {
+        std::thread::sleep(Duration::from_millis(50));
+        if list.exists() && address.is_none_or(|address| look(address, "").0 == "200") {
+            return agent;
+        }
+    }
+    panic!("the agent has no list");
+}
+
+fn nginx(folder: &Path, text: &str) -> Option<(Running, SocketAddr)> {
+    let address = free_address();
+    put(&folder.join(&LIST[1..]), text);
+    put(
+        &folder.join("nginx.conf"),
         &format!(
             "user root; worker_processes 2; daemon off; pid nginx.pid; error_log error.log;\n\
              events {{ worker_connections 1024; }}\n\
@@ -52,42 +105,30 @@ fn nginx(folder: &Path, text: &str) -> Option<(Nginx, SocketAddr)> {
             folder.display()
         ),
     );
-    let child = Command::new("nginx")
-        .args(["-p"])
-        .arg(folder)
-        .args(["-c", "nginx.conf"])
-        .stdin(Stdio::null())
-        .spawn()
-        .ok()?;
-    let nginx = Nginx(child);
-    for _ in 0..100 {
-        if TcpStream::connect(address).is_ok() {
-            return Some((nginx, address));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    None
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder).args(["-c", "nginx.conf"]).stdin(Stdio::null());
+    let nginx = Running(command.spawn().ok()?);
+    connects(address).then_some((nginx, address))
 }
 
 /// Requests a second, all of which must have been answered with this status.
 fn wrk(address: SocketAddr, header: Option<&str>) -> Option<f64> {
     let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", "-c32", "-d4s"]);
+    wrk.args(["-t1", "-c32", "-d3s"]);
     if let Some(header) = header {
         wrk.args(["-H", header]);
     }
-    let output = wrk.arg(format!("http://{address}/lists/fw/a.txt")).output().ok()?;
+    let output = wrk.arg(format!("http://{address}{LIST}")).output().ok()?;
     let words = String::from_utf8(output.stdout).unwrap();
     assert!(!words.contains("Non-2xx"), "{words}");
     let line = words.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     Some(line.unwrap_or_else(|| panic!("{words}")).trim().parse().unwrap())
 }
 
-/// Status and tag of one answer.
+/// Status and tag of one answer; nothing where nobody listens.
 fn look(address: SocketAddr, header: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let request =
-        format!("GET /lists/fw/a.txt HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n");
+    let Ok(mut stream) = TcpStream::connect(address) else { return Default::default() };
+    let request = format!("GET {LIST} HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -100,37 +141,26 @@ fn look(address: SocketAddr, header: &str) -> (String, String) {
     (text.split(' ').nth(1).unwrap().to_owned(), tag.to_owned())
 }
 
-fn resident_kilobytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+fn resident_kilobytes(of: &Running) -> u64 {
+    // At rest: threads that did the work are gone.
+    std::thread::sleep(Duration::from_secs(12));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", of.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn main() {
-    let text: String = (0..LINES)
-        .map(|n| format!("198.18.{}.{}/32\n", n / 250, n % 250))
-        .collect::<Vec<_>>()
-        .concat();
-    let config = Config::parse(
-        Path::new("bench.toml"),
-        "[serve]\nlisten = [\"127.0.0.1:0\"]\n[serve.limits]\nconnection-lifetime = \"1h\"\n"
-            .to_owned(),
-    )
-    .unwrap();
-    let before = resident_kilobytes();
-    let target: Name = "fw".parse().unwrap();
-    let since = Timestamp::now() - SignedDuration::from_hours(1);
-    let lists = Lists::of(1, [(&target, "a.txt", text.clone().into())], &config, since, None);
-    let view = View { lists: Some(Arc::new(lists)), ..View::default() };
-    let (_sender, receiver) = watch::channel(Arc::new(view));
-    let server = serve::start(&config.serve_settings().unwrap(), receiver).unwrap();
-    let ours = server.addresses()[0];
+    let (quiet, serving) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let without = resident_kilobytes(&agent(quiet.path(), None));
+    let ours = free_address();
+    let agent = agent(serving.path(), Some(ours));
     for _ in 0..100 {
         look(ours, "");
     }
+    let text = std::fs::read_to_string(serving.path().join("state/current/fw/all.txt")).unwrap();
     println!(
-        "memory: {} kB more than without serving ({} bytes of list), after a hundred requests",
-        resident_kilobytes().saturating_sub(before),
+        "memory: {} kB serving {} bytes of list after a hundred requests, {without} kB without",
+        resident_kilobytes(&agent),
         text.len()
     );
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! The belief as a document: JSON, one tag a line, so that two of them can be compared with ordinary tools.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -41,15 +42,15 @@ pub enum BeliefError {
 /// Everything but the tags.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Head {
+struct Head<'t> {
     format: String,
     /// Of what follows, so that a belief that was cut short or edited is noticed.
     digest: Digest,
     clouds: BTreeMap<Cloud, CloudHead>,
     holds: Vec<Hold>,
     decisions: Vec<Decision>,
-    #[serde(default, skip_serializing)]
-    tags: Vec<TagLine>,
+    #[serde(borrow, default, skip_serializing)]
+    tags: Vec<TagLine<'t>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,24 +62,27 @@ struct CloudHead {
     believed: Believed,
 }
 
-/// One tag, as it is written.
+/// One tag, as it is written. What becomes something else is not copied out of the document, and one tag is made after the other:
+/// between the names, which stay, such copies would leave holes in the memory of an agent at rest.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct TagLine {
+struct TagLine<'t> {
     cloud: Cloud,
     name: TagName,
     change: u64,
-    #[serde(default)]
-    region: Box<str>,
+    #[serde(borrow, default)]
+    region: Cow<'t, str>,
     #[serde(default)]
     region_id: u32,
-    #[serde(default)]
-    service: Box<str>,
-    #[serde(default)]
-    features: Box<str>,
+    #[serde(borrow, default)]
+    service: Cow<'t, str>,
+    #[serde(borrow, default)]
+    features: Cow<'t, str>,
     /// Prefixes with blanks between them.
-    v4: String,
-    v6: String,
+    #[serde(borrow)]
+    v4: Cow<'t, str>,
+    #[serde(borrow)]
+    v6: Cow<'t, str>,
 }
 
 impl Belief {
@@ -127,21 +131,26 @@ impl Belief {
         if head.format != FORMAT {
             return Err(BeliefError::Format(head.format));
         }
-        let mut contents: BTreeMap<Cloud, Vec<TagContent>> = BTreeMap::new();
+        let mut lines: BTreeMap<Cloud, Vec<TagLine<'_>>> = BTreeMap::new();
         for line in head.tags {
-            let cloud = line.cloud;
-            contents.entry(cloud).or_default().push(content(line)?);
+            lines.entry(line.cloud).or_default().push(line);
         }
         let mut belief = Self { holds: head.holds, decisions: head.decisions, ..Self::default() };
         for (cloud, of_cloud) in head.clouds {
-            let tags = contents.remove(&cloud).unwrap_or_default();
-            let snapshot = Snapshot::of_tags(cloud, of_cloud.change_number, tags)
-                .map_err(|fault| BeliefError::Damaged(fault.to_string()))?;
+            let mut wrong = None;
+            let lines = lines.remove(&cloud).unwrap_or_default();
+            let made = |line| content(line).map_err(|error| wrong = Some(error)).ok();
+            let tags = lines.into_iter().map_while(made);
+            let snapshot = Snapshot::of_tags(cloud, of_cloud.change_number, tags);
+            if let Some(error) = wrong {
+                return Err(error);
+            }
+            let snapshot = snapshot.map_err(|fault| BeliefError::Damaged(fault.to_string()))?;
             let publication = Publication::new(snapshot, of_cloud.source).dated(of_cloud.date);
             belief.publications.insert(cloud, publication);
             belief.clouds.insert(cloud, of_cloud.believed);
         }
-        if let Some(cloud) = contents.keys().next() {
+        if let Some(cloud) = lines.keys().next() {
             return Err(BeliefError::Damaged(format!(
                 "tags of cloud {cloud}, which is not listed"
             )));
@@ -209,7 +218,7 @@ fn push_tag(text: &mut String, cloud: Cloud, snapshot: &Snapshot, tag: &ServiceT
     text.push_str("\"}");
 }
 
-fn content(line: TagLine) -> Result<TagContent, BeliefError> {
+fn content(line: TagLine<'_>) -> Result<TagContent, BeliefError> {
     let wrong = |what: &str| BeliefError::Damaged(format!("tag {}: {what}", line.name));
     let nets = |text: &str| {
         text.split(' ')
@@ -242,9 +251,9 @@ fn content(line: TagLine) -> Result<TagContent, BeliefError> {
         features: Features::from_names(line.features.split(' ')),
         name: line.name,
         change_number: line.change,
-        region: line.region,
+        region: line.region.as_ref().into(),
         region_id: line.region_id,
-        system_service: line.service,
+        system_service: line.service.as_ref().into(),
         v4,
         v6,
     })
