@@ -213,7 +213,7 @@ struct Text(IpNet);
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        text::serialize(self.0, serializer)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Serializer;
 
 /// Appends a prefix.
 pub fn push(text: &mut String, net: IpNet) {
@@ -14,6 +15,13 @@ pub fn push(text: &mut String, net: IpNet) {
         IpNet::V4(net) => push_v4(text, net),
         IpNet::V6(net) => push_v6(text, net),
     }
+}
+
+/// Serialises a prefix as text, for what has a type of its own for it.
+pub(crate) fn serialize<S: Serializer>(net: IpNet, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = String::with_capacity(48);
+    push(&mut text, net);
+    serializer.serialize_str(&text)
 }
 
 /// Appends an IPv4 prefix.

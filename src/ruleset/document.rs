@@ -104,9 +104,7 @@ struct CidrText(Network);
 
 impl Serialize for CidrText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut buffer = String::with_capacity(48);
-        text::push(&mut buffer, self.0.0);
-        serializer.serialize_str(&buffer)
+        text::serialize(self.0.0, serializer)
     }
 }
 
