@@ -9,13 +9,15 @@
 )]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const ROUNDS: usize = 10;
-const LINES: u32 = 10_000;
+const LINES: u128 = 10_000;
+/// Where prefixes of Azure lie: others would be refused.
+const AZURE: u128 = 0x2603_1000 << 96;
 const LIST: &str = "/lists/fw/all.txt";
 
 /// A program that is ended by TERM.
@@ -46,15 +48,14 @@ fn connects(address: SocketAddr) -> bool {
 
 /// An agent that follows a folder with one publication: one list of as many lines, served or not.
 fn agent(folder: &Path, address: Option<SocketAddr>) -> Running {
-    let prefixes: Vec<String> = (0..LINES)
-        .map(|n| format!("\"{}/32\"", Ipv4Addr::from_bits(0xC612_0000 + 2 * n)))
-        .collect();
+    let prefixes: Vec<String> =
+        (0..LINES).map(|n| format!("\"{}/128\"", Ipv6Addr::from_bits(AZURE + 2 * n))).collect();
     put(
         &folder.join("drop/ServiceTags_Public_20250908.json"),
         &format!(
-            "{{\"changeNumber\": 1, \"cloud\": \"Public\", \"values\": [{{\"name\": \"Storage\", \"id\": \"Storage\", \
+            "{{\"changeNumber\": 1, \"cloud\": \"Public\", \"values\": [{{\"name\": \"Benchmark\", \"id\": \"Benchmark\", \
              \"properties\": {{\"changeNumber\": 1, \"region\": \"\", \"platform\": \"Azure\", \
-             \"systemService\": \"AzureStorage\", \"addressPrefixes\": [{}]}}}}]}}",
+             \"systemService\": \"AzureBenchmark\", \"addressPrefixes\": [{}]}}}}]}}",
             prefixes.join(", ")
         ),
     );
@@ -64,7 +65,7 @@ fn agent(folder: &Path, address: Option<SocketAddr>) -> Running {
     put(
         &folder.join("tagwall.toml"),
         &format!(
-            "cloud = \"public\"\n[groups.all]\ntags = [\"Storage\"]\n[targets.fw.list]\n[agent]\nquiet-period = \"0s\"\n\
+            "cloud = \"public\"\n[groups.all]\ntags = [\"Benchmark\"]\n[targets.fw.list]\n[agent]\nquiet-period = \"0s\"\n\
              [feeds.drop.directory]\npath = \"{}\"\n{}",
             folder.join("drop").display(),
             serve.unwrap_or_default()
