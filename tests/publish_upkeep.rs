@@ -116,6 +116,15 @@ fn what_is_damaged_can_be_stopped_and_rolled_away_from() {
         let rules = host.rules();
         let (_, stderr) = host.expect(0, &["pause", "what is this?"]);
         assert_eq!(stderr.contains("the audit trail tells"), file == "ruleset.json", "{stderr}");
+        // Whether all is stopped can be seen whatever is damaged.
+        let unreadable = file == "manifest.json";
+        let (status, _) = host.expect(if unreadable { 6 } else { 0 }, &["status"]);
+        assert!(status.contains("PAUSED since"), "{status}");
+        assert_eq!(
+            status.contains("generation 2 is in force and DAMAGED: "),
+            unreadable,
+            "{status}"
+        );
         host.expect(0, &["resume"]);
         assert_eq!(host.rules(), rules, "{file}");
         if file == "manifest.json" {

@@ -50,7 +50,13 @@ pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow:
         None => Status::read(&cli.state_dir, args.verify, capacity_horizon(cli), Timestamp::now())?,
     };
     print(args.json, &status, Status::text, printer)?;
-    Ok(if status.differs() { Exit::Differs } else { Exit::Ok })
+    Ok(if status.damage.is_some() {
+        Exit::System
+    } else if status.differs() {
+        Exit::Differs
+    } else {
+        Exit::Ok
+    })
 }
 
 /// That of the configuration, where there is one that can be read: a status is needed most when it cannot.

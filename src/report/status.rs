@@ -34,6 +34,9 @@ pub struct Status {
     pub state_dir: String,
     /// The generation in force; none before the first.
     pub generation: Option<u64>,
+    /// Why it cannot be read: it is in force all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Why it was made.
@@ -127,13 +130,17 @@ impl Status {
         let store = Store::new(dir);
         let memory = Memory::load(dir)?;
         let number = store.current()?;
-        let generation = number.map(|number| store.read(number)).transpose()?;
+        // Whether all is stopped, and what is held, is asked for most when something is damaged.
+        let generation = number.map(|number| store.read(number)).transpose();
+        let damage = generation.as_ref().err().map(ToString::to_string);
+        let generation = generation.ok().flatten();
+        let verify = verify && damage.is_none();
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
         let belief = state::belief(dir)?;
         let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
         status.interrupted |= store.is_under_way();
         let capacity = CapacityStatus::read(dir, horizon, now)?;
-        Ok(Self { capacity, ..status.verified(verify).believing(&belief) })
+        Ok(Self { capacity, damage, ..status.verified(verify).believing(&belief) })
     }
 
     /// The status of what is known already, so that nothing needs to be read again.
@@ -153,6 +160,7 @@ impl Status {
             at: now,
             state_dir: dir.display().to_string(),
             generation: number,
+            damage: None,
             created: manifest.map(|manifest| manifest.created),
             reason: manifest.map(|manifest| manifest.reason.clone()),
             rule_set: manifest.map(|manifest| manifest.rule_set),
@@ -308,8 +316,13 @@ impl Status {
     }
 
     fn in_force(&self) -> String {
-        match (self.generation, self.created) {
-            (Some(number), Some(created)) => format!(
+        match (self.generation, self.created, &self.damage) {
+            (Some(number), _, Some(damage)) => {
+                format!(
+                    "generation {number} is in force and {REMOVED}DAMAGED{REMOVED:#}: {damage}\n"
+                )
+            }
+            (Some(number), Some(created), None) => format!(
                 "{HEADLINE}generation {number}{HEADLINE:#} of {created}, {} ({})\n",
                 relative(created, self.at),
                 self.reason.as_deref().unwrap_or_default()
