@@ -22,6 +22,9 @@ pub trait Record: Serialize + DeserializeOwned {
     fn format(&self) -> &str;
 }
 
+/// Where it says what to do about a file of the program's own that is not as it was written.
+pub const WHAT_TO_DO: &str = "docs/operations.md says what to do about a damaged file";
+
 /// Why a file of the program's own cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -30,7 +33,7 @@ pub enum RecordError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It is not as this program writes it.
-    #[error("{path} cannot be used: {reason}", path = path.display())]
+    #[error("{path} cannot be used: {reason}; {WHAT_TO_DO}", path = path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -103,7 +106,9 @@ mod tests {
         write(br#"{"format": "tagwall-note/1"}"#);
         let error = read::<Note>(&path).unwrap_err().to_string();
         assert!(
-            error.ends_with("its format is tagwall-note/1, this version reads tagwall-note/2"),
+            error.ends_with(&format!(
+                "its format is tagwall-note/1, this version reads tagwall-note/2; {WHAT_TO_DO}"
+            )),
             "{error}"
         );
         write(b"{\"format\"");

@@ -44,6 +44,7 @@ use thiserror::Error;
 use crate::config::Name;
 use crate::os::files::FileError;
 use crate::os::lock::LockError;
+use crate::os::record::WHAT_TO_DO;
 
 /// Why nothing was published, or why what was published was taken back.
 #[derive(Debug, Error)]
@@ -137,9 +138,6 @@ pub enum PublishError {
         aftermath: String,
     },
 }
-
-/// The way out where a file of a generation cannot be read.
-const WHAT_TO_DO: &str = "docs/operations.md says what to do about a damaged file";
 
 /// Shows what is in force now, behind what failed.
 struct Aftermath<'a>(&'a str);

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use super::journal::Journal;
 use super::manifest::{Manifest, Outcome};
 use super::verify::is_known;
-use super::{PublishError, Request, WHAT_TO_DO, companions};
+use super::{PublishError, Request, companions};
 use crate::config::Name;
 use crate::os::files::{self, OpenFolder};
+use crate::os::record::WHAT_TO_DO;
 use crate::ruleset::{self, RuleSet};
 
 /// Largest file of a generation that is read, in bytes.

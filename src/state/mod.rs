@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::guard::{Belief, BeliefError};
 use crate::os::files::{self, FileError};
-use crate::os::record::{self, Record, RecordError};
+use crate::os::record::{self, Record, RecordError, WHAT_TO_DO};
 use crate::snapshot::{Cloud, Digest, Publication};
 
 /// What is remembered between runs.
@@ -135,7 +135,7 @@ pub enum StateError {
     #[error(transparent)]
     Belief(#[from] BeliefError),
     /// What is believed cannot be read.
-    #[error("{path} cannot be used: {source}", path = path.display())]
+    #[error("{path} cannot be used: {source}; {WHAT_TO_DO}", path = path.display())]
     Believed {
         /// The file.
         path: PathBuf,
