@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tagwall::publish::Store;
 use tagwall::state::trail;
 
 use super::Namespace;
@@ -195,7 +196,9 @@ impl Agent {
 
     pub(crate) fn until_generation(&self, number: u64) {
         self.until(&format!("generation {number}"), |agent| {
-            (agent.generation() == Some(number)).then_some(())
+            // What is believed and remembered follows the switch: until the journal is gone, it may be that of before.
+            let is_recorded = || !Store::new(&agent.path("state")).is_under_way();
+            (agent.generation() == Some(number) && is_recorded()).then_some(())
         });
     }
 
