@@ -140,7 +140,7 @@ impl Status {
         let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
         status.interrupted |= store.is_under_way();
         let capacity = CapacityStatus::read(dir, horizon, now)?;
-        Ok(Self { capacity, damage, ..status.verified(verify).believing(&belief) })
+        Ok(Self { damage, capacity, ..status.verified(verify).believing(&belief) })
     }
 
     /// The status of what is known already, so that nothing needs to be read again.
