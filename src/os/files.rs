@@ -45,6 +45,10 @@ pub(in crate::os) use read::{open_regular, read_at_most};
 /// Mode of a new file when none is asked for: everybody may read what is installed.
 pub const DEFAULT_MODE: u32 = 0o644;
 
+/// So many files of a batch are open together, each with the one that it replaces. A process may open 1,024 unless it was
+/// given more.
+pub const OPEN_AT_ONCE: usize = 256;
+
 /// How many symbolic links are followed (the kernel's own limit).
 const MAX_LINKS: u32 = 40;
 
@@ -62,10 +66,6 @@ pub struct Replacement {
     /// [`DEFAULT_MODE`]. `Some` is enforced on old and new files alike.
     pub mode: Option<u32>,
 }
-
-/// So many files of a batch are open together, each with the one that it replaces. A process may open 1,024 unless it was
-/// given more.
-pub const OPEN_AT_ONCE: usize = 256;
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@ pub struct Document {
 pub struct Lists {
     /// The generation.
     pub generation: u64,
-    by_path: BTreeMap<String, Arc<List>>,
+    by_path: BTreeMap<Arc<str>, Arc<List>>,
 }
 
 /// A list that firewalls fetch.
@@ -186,7 +186,7 @@ impl Lists {
         since: Timestamp,
         before: Option<&Self>,
     ) {
-        let path = format!("{target}/{file}");
+        let path: Arc<str> = format!("{target}/{file}").into();
         let same = before
             .and_then(|before| before.get(&path))
             .filter(|list| list.content.digest() == content.digest());
@@ -195,7 +195,7 @@ impl Lists {
             None => content.bytes().map_or((0, 0), |bytes| count(bytes)),
         };
         let list = List {
-            path: path.as_str().into(),
+            path: Arc::clone(&path),
             target: target.clone(),
             file: file.to_owned(),
             modified: same.map_or_else(|| since.into(), |list| list.modified.clone()),

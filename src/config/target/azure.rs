@@ -10,9 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::common::NamePrefix;
-use crate::config::Guid;
-use crate::config::Region;
 use crate::config::names::text_type;
+use crate::config::{Guid, Region};
 
 /// Azure route tables and network security groups.
 #[derive(Debug, Clone, Deserialize)]
