@@ -145,6 +145,7 @@ impl Host {
         let operator = self.operator.as_mut().unwrap();
         let before = (operator.belief().digest(), operator.memory().clone());
         let offered = operator.offer(&Offering {
+            take_over: false,
             config: &self.config,
             templates: &self.templates,
             offers,

@@ -55,6 +55,7 @@ impl Host {
         self.now += SignedDuration::from_hours(24 * 7);
         let config = parsed(config);
         let offering = Offering {
+            take_over: false,
             config: &config,
             templates: &Templates::load(&config).unwrap(),
             offers: &operate::offers([edition(number, edit)], self.now),
@@ -333,6 +334,7 @@ fn an_attempt_that_failed_is_told_and_changes_nothing() {
     {
         host.now += SignedDuration::from_hours(1);
         let result = operator.offer(&Offering {
+            take_over: false,
             config,
             templates: &Templates::load(config).unwrap(),
             offers: &operate::offers([edition(2, (&edit.0, &edit.1))], host.now),
@@ -470,6 +472,7 @@ fn answers_of_hostnames_that_a_firewall_did_not_take_are_told_too() {
     let mut operator = host.open();
     operator.learn(answered(&config, host.now, &["198.51.100.7"]));
     let offering = Offering {
+        take_over: false,
         config: &config,
         templates: &templates,
         offers: &Offers::new(),

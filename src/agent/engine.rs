@@ -1,6 +1,6 @@
 //! The loop: what happens is gathered, given to the worker, and told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::life::Options;
 use super::naming::Naming;
 use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
+use super::repairs::{POLL, RepairSchedule};
 use super::serving::Serving;
 use super::systemd::Supervisor;
 use super::worker::Worker;
@@ -31,7 +32,7 @@ use crate::feed::Found;
 use crate::intent::Intent;
 use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
-use crate::publish::{Published, Restored};
+use crate::publish::{Became, Published, Restored, RulesetWatch};
 use crate::render::Templates;
 use crate::report::{FailedStep, History, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
@@ -133,6 +134,11 @@ pub(super) struct Engine {
     pub(super) fetching: Vec<Fetching>,
     /// When the kernel is compared next.
     check_due: Option<Instant>,
+    /// The ruleset's number; none where no target is loaded, or where it cannot be asked for.
+    ruleset: Option<RulesetWatch>,
+    /// When it is asked for next.
+    poll_due: Option<Instant>,
+    repairs: RepairSchedule,
     /// When time alone changes what is believed.
     belief_due: Option<Timestamp>,
     /// When a failed publication is tried again.
@@ -143,6 +149,8 @@ pub(super) struct Engine {
     known: Arc<Mutex<History>>,
     pub(super) standing: Status,
     pub(super) failed: Option<String>,
+    /// Whether it failed for want of an operator's consent.
+    waits_for_consent: bool,
     /// The step of a target at which it failed.
     pub(super) failed_step: Option<FailedStep>,
     pub(super) waiting: Option<String>,
@@ -165,7 +173,7 @@ impl Engine {
         let known = Arc::new(Mutex::new(History::default()));
         let generations = Arc::clone(&known);
         let first = worker.give(move |operator| {
-            let checked = jobs::check(operator);
+            let checked = jobs::check(operator, &BTreeSet::new());
             let facts = Facts::of(operator, &before);
             let clouds = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
@@ -203,18 +211,23 @@ impl Engine {
             working: false,
             fetching: Vec::new(),
             check_due: None,
+            ruleset: None,
+            poll_due: None,
+            repairs: RepairSchedule::default(),
             belief_due: None,
             retry: None,
             failures: 0,
             known,
             standing: standing?,
             failed: None,
+            waits_for_consent: false,
             failed_step: None,
             waiting: None,
             ready: false,
             said: String::new(),
             options,
         };
+        engine.watch_ruleset();
         engine.checked(checked);
         engine.tend_feeds(&clouds, &seen);
         engine.gathering.add(Cause::Start, Instant::now(), Duration::ZERO, Duration::ZERO);
@@ -247,6 +260,12 @@ impl Engine {
                     Err(_) => return Ending::Lost,
                 },
                 changed = self.naming.changed() => self.on_names(&changed),
+                () = until(self.poll_due) => {
+                    // Nothing else is done for a ruleset that is as it was.
+                    if !self.poll_ruleset() {
+                        continue;
+                    }
+                }
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
@@ -303,7 +322,9 @@ impl Engine {
         }
         if self.check_due.is_some_and(|due| due <= now) {
             self.check_due = None;
-            self.give(|operator| Done::Checked(jobs::check(operator)))?;
+            self.repairs.compared(now);
+            let waiting = self.repairs.waiting(now);
+            self.give(move |operator| Done::Checked(jobs::check(operator, &waiting)))?;
         }
         if !self.working && self.gathering.due().is_some_and(|due| due <= now) {
             let order = Order {
@@ -400,6 +421,7 @@ impl Engine {
         match worked.result {
             Ok(offered) => {
                 self.failed = None;
+                self.waits_for_consent = false;
                 self.failures = 0;
                 self.retry = None;
                 self.belief_due = offered.next;
@@ -421,6 +443,7 @@ impl Engine {
     pub(super) fn not_worked(&mut self, error: &NotWorked) {
         self.failed = Some(tell::chain(error));
         self.failed_step = error.step();
+        self.waits_for_consent = error.kind() == Kind::Consent;
         // Trying again helps where the system or a firewall failed; the rest waits for a person or a publication.
         if matches!(error.kind(), Kind::Firewall | Kind::System | Kind::Locked) {
             let doubled = FIRST_RETRY * 2_u32.saturating_pow(self.failures.min(10));
@@ -430,7 +453,15 @@ impl Engine {
     }
 
     fn checked(&mut self, checked: Result<Vec<Restored>, OperateError>) {
-        self.notifying.compared(&checked);
+        let now = Instant::now();
+        if let Ok(restored) = &checked {
+            for one in restored.iter().filter(|one| matches!(one.became, Became::Restored)) {
+                if self.repairs.repaired(&one.target, now) {
+                    error!(target_name = %one.target, "something keeps removing these rules");
+                }
+            }
+        }
+        self.notifying.compared(&checked, &self.repairs.contested(now));
         match checked {
             Ok(restored) => {
                 for restored in restored {
@@ -444,7 +475,52 @@ impl Engine {
 
     fn plan_check(&mut self) {
         let every = self.config.agent.drift_check.duration();
-        self.check_due = (!every.is_zero()).then(|| Instant::now() + every);
+        let now = Instant::now();
+        let regular = (!every.is_zero()).then(|| now + every);
+        let postponed = self.repairs.due(now);
+        self.check_due = [regular, postponed].into_iter().flatten().min();
+    }
+
+    /// Begins to ask for the ruleset's number where a target is loaded into this host's kernel.
+    fn watch_ruleset(&mut self) {
+        let loads = self.config.targets.values().any(|target| target.get_ref().applies());
+        let watched = loads && !self.config.agent.drift_check.duration().is_zero();
+        self.ruleset = None;
+        if watched {
+            match RulesetWatch::open() {
+                Ok(watch) => self.ruleset = Some(watch),
+                Err(error) => warn!(
+                    %error,
+                    "changes of the ruleset are noticed by the regular comparison alone"
+                ),
+            }
+        }
+        self.poll_due = self.ruleset.is_some().then(|| Instant::now() + POLL);
+    }
+
+    /// Asks for the ruleset's number; plans a comparison where it changed. Whether the loop has something to do.
+    fn poll_ruleset(&mut self) -> bool {
+        let now = Instant::now();
+        let Some(watch) = &mut self.ruleset else {
+            self.poll_due = None;
+            return false;
+        };
+        self.poll_due = Some(now + POLL);
+        match watch.has_changed() {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(error) => {
+                warn!(%error, "the number of the ruleset cannot be asked for");
+                self.watch_ruleset();
+            }
+        }
+        let due = self.repairs.comparison(now);
+        self.check_due = Some(self.check_due.map_or(due, |planned| planned.min(due)));
+        if self.waits_for_consent {
+            // What stood in the way may be gone.
+            self.gather(Cause::Retry);
+        }
+        true
     }
 
     /// Takes a configuration into use.
@@ -458,6 +534,7 @@ impl Engine {
         self.naming.reload(&self.config);
         self.notifying.reload(&self.config);
         self.tend_feeds(&known, seen);
+        self.watch_ruleset();
         self.plan_check();
         if self.config.agent.calendar.gate(self.config_loaded).closed.is_some() {
             // What waits for the calendar was left out when the configuration was tried.

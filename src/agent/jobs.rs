@@ -226,6 +226,7 @@ fn publish(
         Wish::OfAgent { closed: if at_once { None } else { gate.closed }, urgent: calendar.urgent };
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
     let offering = Offering {
+        take_over: false,
         config,
         templates,
         offers,
@@ -238,12 +239,15 @@ fn publish(
 }
 
 /// Compares the kernel with what should be in force, and loads again what was lost.
-pub(super) fn check(operator: &mut Operator) -> Result<Vec<Restored>, OperateError> {
+pub(super) fn check(
+    operator: &mut Operator,
+    waiting: &BTreeSet<Name>,
+) -> Result<Vec<Restored>, OperateError> {
     // In an emergency stop, a person may be at work in the kernel.
     if operator.memory().pause.is_some() {
         return Ok(Vec::new());
     }
-    operator.restore(false)
+    operator.restore_but(false, waiting, None, clock::now())
 }
 
 /// A configuration that was loaded with its templates.

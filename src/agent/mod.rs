@@ -21,6 +21,7 @@ mod looking;
 mod naming;
 mod notifying;
 mod people;
+mod repairs;
 mod schedule;
 mod serving;
 mod standing;

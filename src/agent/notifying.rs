@@ -123,6 +123,8 @@ pub(super) struct Notifying {
     facts: Facts,
     /// What the last comparison of kernel and files found, by target.
     drifted: Vec<(String, String)>,
+    /// Targets whose rules something keeps removing.
+    contested: BTreeSet<Name>,
     /// Feeds that go on failing until somebody changes something.
     hopeless: BTreeSet<Name>,
     /// What was said last to be wrong.
@@ -140,6 +142,7 @@ pub(super) struct View<'v> {
     pub(super) status: &'v Status,
     pub(super) facts: &'v Facts,
     pub(super) drifted: &'v [(String, String)],
+    pub(super) contested: &'v BTreeSet<Name>,
     pub(super) hopeless: &'v BTreeSet<Name>,
     /// What an earlier life said to last.
     pub(super) known: &'v [Event],
@@ -157,6 +160,7 @@ impl Notifying {
             since: clock::now(),
             facts,
             drifted: Vec::new(),
+            contested: BTreeSet::new(),
             hopeless: BTreeSet::new(),
             said: None,
             due: None,
@@ -207,6 +211,7 @@ impl Notifying {
             status,
             facts: &self.facts,
             drifted: &self.drifted,
+            contested: &self.contested,
             hopeless: &self.hopeless,
             known: self.notifier.known(),
             since: self.since,
@@ -236,7 +241,12 @@ impl Notifying {
     }
 
     /// Kernel and installed files were compared.
-    pub(super) fn compared<E: std::error::Error>(&mut self, checked: &Result<Vec<Restored>, E>) {
+    pub(super) fn compared<E: std::error::Error>(
+        &mut self,
+        checked: &Result<Vec<Restored>, E>,
+        contested: &BTreeSet<Name>,
+    ) {
+        self.contested.clone_from(contested);
         self.drifted = match checked {
             Ok(restored) => restored
                 .iter()

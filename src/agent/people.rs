@@ -81,7 +81,7 @@ impl Engine {
             }
             Request::Fetch { feed } => self.fetch(feed, answer),
             Request::Reload => self.reload(Some(answer)),
-            Request::Render { configuration, documents: announced, rebaseline } => {
+            Request::Render { configuration, documents: announced, rebaseline, take_over } => {
                 if configuration != self.config.digest().to_string() {
                     let message = "the agent uses another configuration than the one that was read: reload it first, with \
                                    `tagwall reload`, or name the one that it uses";
@@ -90,7 +90,8 @@ impl Engine {
                 let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
                 self.delegate(answer, None, move |operator| {
                     let given: Vec<_> = announced.into_iter().zip(documents).collect();
-                    render(operator, &config, &templates, given, rebaseline.as_deref(), by)
+                    let consent = (rebaseline.as_deref(), take_over);
+                    render(operator, &config, &templates, given, consent, by)
                         .unwrap_or_else(|error| failed(&*error))
                 });
             }
@@ -104,9 +105,18 @@ impl Engine {
                 });
             }
             Request::Restore { overwrite } => {
-                self.delegate(answer, None, move |operator| match operator.restore(overwrite) {
-                    Ok(restored) => Answer::Restored(Restoration::of(&restored)),
-                    Err(error) => failed(&error),
+                self.delegate(answer, None, move |operator| {
+                    match operator.restore(overwrite, Some(&by), clock::now()) {
+                        Ok(restored) => Answer::Restored(Restoration::of(&restored)),
+                        Err(error) => failed(&error),
+                    }
+                });
+            }
+            Request::RestoreBeforeTakeOver { target } => {
+                self.delegate(answer, None, move |operator| {
+                    let restored =
+                        operator.restore_before_take_over(target.as_ref(), &by, clock::now());
+                    said(restored, |text| text)
                 });
             }
             Request::Pause { reason } => self.delegate(answer, None, move |operator| {
@@ -320,7 +330,7 @@ fn render(
     config: &crate::config::Config,
     templates: &crate::render::Templates,
     given: Vec<(Document, Vec<u8>)>,
-    rebaseline: Option<&str>,
+    (rebaseline, take_over): (Option<&str>, bool),
     by: String,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let policy = config.policy();
@@ -336,6 +346,7 @@ fn render(
         templates,
         offers: &offers,
         rebaseline,
+        take_over,
         wish: Wish::OfPerson { by },
         reason: "render",
         now,

@@ -84,6 +84,15 @@ fn publishing(view: &View<'_>, events: &mut Vec<Event>) {
         let first = text.lines().next().unwrap_or_default();
         push(events, EventKind::Failed, subject.clone(), first);
     }
+    for target in view.contested {
+        let mut event = Event::new(
+            EventKind::Failed,
+            format!("target {target} contested"),
+            "something keeps removing these rules: repairs wait 1 to 15 minutes; see `tagwall history`",
+        );
+        event.critical = true;
+        events.push(event);
+    }
     for target in &status.targets {
         if let Some(behind) = &target.behind {
             let text = format!("is behind, and keeps the files that it had; {}", behind.message);
@@ -302,6 +311,7 @@ mod tests {
                 status: &self.status,
                 facts: &self.facts,
                 drifted: &[],
+                contested: const { &BTreeSet::new() },
                 hopeless: &self.hopeless,
                 known: &self.known,
                 since: at("2025-09-08T10:00:00Z"),

@@ -172,6 +172,9 @@ pub struct RenderArgs {
     /// Take publications that are older than those in use as a new beginning, and record why
     #[arg(long, value_name = "REASON", conflicts_with_all = ["dry_run", "stdout", "out"])]
     pub rebaseline: Option<String>,
+    /// Replace tables, chains and sets that are not tagwall's where targets are loaded; a copy of them is kept
+    #[arg(long, conflicts_with_all = ["dry_run", "stdout", "out"])]
+    pub take_over: bool,
     /// The rule set that was in force before, as its ruleset.json: what has gone is written as delta files
     #[arg(long, value_name = "FILE")]
     pub previous: Option<PathBuf>,

@@ -28,11 +28,13 @@ pub enum Exit {
     Locked = 8,
     /// Something is held: what is plausible is in force, and the rest waits for somebody to decide.
     Held = 9,
+    /// Consent is needed: what is not tagwall's would be replaced.
+    Consent = 10,
 }
 
 impl Exit {
     /// Every code with its meaning, for `--help` and the manual.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Ok, "done; with --exit-code: nothing would change"),
         (Self::Differs, "with --exit-code, and for diff: something differs"),
         (Self::Usage, "the command line is wrong"),
@@ -43,6 +45,7 @@ impl Exit {
         (Self::Firewall, "a firewall refused or failed; the generation before is in force"),
         (Self::Locked, "another process works on the state folder"),
         (Self::Held, "something is held and waits for a decision: `tagwall review`"),
+        (Self::Consent, "consent needed: the message names the option; nothing was changed"),
     ];
 }
 
@@ -57,6 +60,7 @@ impl From<Kind> for Exit {
             Kind::Firewall => Self::Firewall,
             Kind::Locked => Self::Locked,
             Kind::Held => Self::Held,
+            Kind::Consent => Self::Consent,
         }
     }
 }
@@ -85,6 +89,6 @@ mod tests {
     #[test]
     fn the_codes_are_numbered_in_order() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|&(exit, _)| exit as u8).collect();
-        assert_eq!(codes, (0..10).collect::<Vec<u8>>());
+        assert_eq!(codes, (0..11).collect::<Vec<u8>>());
     }
 }

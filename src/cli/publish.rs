@@ -97,6 +97,7 @@ fn render_by(agent: &Client, args: &RenderArgs, config: &Config) -> anyhow::Resu
         configuration: config.digest().to_string(),
         documents: documents.iter().map(|(name, bytes)| Document::of(name, bytes)).collect(),
         rebaseline: args.rebaseline.clone(),
+        take_over: args.take_over,
     };
     let bytes: Vec<&[u8]> = documents.iter().map(|(_, bytes)| bytes.as_slice()).collect();
     match control::ask(agent, &request, &bytes)? {
@@ -121,6 +122,7 @@ fn render_here(
         templates: &templates,
         offers: &operate::offers(publications.into_values(), now),
         rebaseline: args.rebaseline.as_deref(),
+        take_over: args.take_over,
         wish: Wish::OfPerson { by: control::me() },
         reason: "render",
         now,

@@ -6,8 +6,10 @@
 use clap::Args;
 
 use super::printer::Printer;
-use super::{Cli, Exit, control};
+use super::{Cli, Exit, control, publish};
+use crate::config::Name;
 use crate::control::{Answer, Client, Request, Restoration};
+use crate::os::clock::now;
 use crate::publish::Publisher;
 
 /// Options of `restore`.
@@ -16,9 +18,15 @@ pub struct RestoreArgs {
     /// Overwrite foreign changes also where `on-drift` is `hold`
     #[arg(long)]
     pub overwrite: bool,
+    /// Pause, and bring back what a target (or every target) had taken over
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, conflicts_with = "overwrite")]
+    pub before_take_over: Option<Option<Name>>,
 }
 
 pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(target) = &args.before_take_over {
+        return before_take_over(cli, target.as_ref(), printer);
+    }
     let restoration = match Client::find(&cli.state_dir) {
         Some(agent) => {
             let request = Request::Restore { overwrite: args.overwrite };
@@ -40,6 +48,18 @@ pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::R
         None if restoration.held => Ok(Exit::Differs),
         None => Ok(Exit::Ok),
     }
+}
+
+fn before_take_over(cli: &Cli, target: Option<&Name>, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(agent) = Client::find(&cli.state_dir) {
+        let request = Request::RestoreBeforeTakeOver { target: target.cloned() };
+        return control::say(&agent, &request, printer);
+    }
+    let mut operator = publish::open(cli, "tagwall restore", printer)?;
+    let text = operator.restore_before_take_over(target, &control::me(), now())?;
+    publish::close(operator, printer);
+    printer.out(&text)?;
+    Ok(Exit::Ok)
 }
 
 fn restore_here(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Restoration> {

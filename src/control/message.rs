@@ -47,6 +47,9 @@ pub enum Request {
         documents: Vec<Document>,
         /// Why older publications are taken as a new beginning.
         rebaseline: Option<String>,
+        /// Whether targets may replace what is not tagwall's.
+        #[serde(default)]
+        take_over: bool,
     },
     /// Bring an earlier generation back, and keep it.
     Rollback {
@@ -57,6 +60,12 @@ pub enum Request {
     Restore {
         /// Foreign changes are overwritten also where `on-drift` is `hold`.
         overwrite: bool,
+    },
+    /// Pause, and bring back what targets took over.
+    RestoreBeforeTakeOver {
+        /// Which target; none: all.
+        #[serde(default)]
+        target: Option<Name>,
     },
     /// Stop everything.
     Pause {
@@ -225,11 +234,13 @@ impl Restoration {
             Became::Failed(error) => {
                 Some(Failure { kind: Kind::of(error), message: error.to_string() })
             }
-            Became::Restored | Became::Held => None,
+            Became::Restored | Became::Held | Became::Postponed => None,
         });
         Self {
             targets: restored.iter().map(ToString::to_string).collect(),
-            held: restored.iter().any(|restored| matches!(restored.became, Became::Held)),
+            held: restored
+                .iter()
+                .any(|restored| matches!(restored.became, Became::Held | Became::Postponed)),
             failed,
         }
     }
@@ -280,7 +291,9 @@ mod tests {
                 configuration: "ab".to_owned(),
                 documents: vec![Document { name: "a.json".to_owned(), bytes: 7 }],
                 rebaseline: None,
+                take_over: true,
             },
+            Request::RestoreBeforeTakeOver { target: None },
             Request::Rollback { generation: Some(3) },
             Request::Pause { reason: "ticket 4711".to_owned() },
             Request::Resume,
@@ -301,7 +314,8 @@ mod tests {
             Document { name: String::new(), bytes: u64::MAX },
             Document { name: String::new(), bytes: 2 },
         ];
-        let render = Request::Render { configuration: String::new(), documents, rebaseline: None };
+        let (configuration, rebaseline) = (String::new(), None);
+        let render = Request::Render { configuration, documents, rebaseline, take_over: false };
         assert_eq!(render.following(), u64::MAX, "a sum that would overflow stays too large");
     }
 }

@@ -10,7 +10,7 @@ use crate::feed::FeedError;
 use crate::os::files::FileError;
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
-use crate::publish::PublishError;
+use crate::publish::{FirewallError, PublishError};
 use crate::render::{CheckError, RenderError};
 use crate::snapshot::UnknownTag;
 use crate::state::StateError;
@@ -35,6 +35,8 @@ pub enum Kind {
     Firewall,
     /// Another process works on the state folder.
     Locked,
+    /// An operator has to agree first: nothing was changed.
+    Consent,
 }
 
 impl Kind {
@@ -97,7 +99,14 @@ impl Kind {
             return Some(match error {
                 PublishError::Locked(LockError::Held { .. }) => Self::Locked,
                 PublishError::TakenBack { source, .. } => return Self::of_cause(&**source),
-                PublishError::Step { .. } => Self::Firewall,
+                PublishError::Step { source, .. } => {
+                    let firewall = source.downcast_ref::<FirewallError>();
+                    if firewall.is_some_and(FirewallError::needs_consent) {
+                        Self::Consent
+                    } else {
+                        Self::Firewall
+                    }
+                }
                 PublishError::NoGeneration(_) | PublishError::NothingEarlier => Self::Usage,
                 _ => Self::System,
             });

@@ -17,17 +17,19 @@ pub use kind::{Kind, config_error};
 pub use offer::{Offered, Offering, Until, Waiting, Wish, offers};
 pub use replay::{HeldLine, Outcome, Replay, Replayed, Size};
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::config::Name;
 use crate::guard::Belief;
 use crate::names::{Book, BookError};
 use crate::os::clock;
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
-use crate::publish::{Companion, PublishError, Publisher, Restored, Retention};
+use crate::publish::{Became, Companion, PublishError, Publisher, Restored, Retention};
 use crate::render::RenderError;
 use crate::ruleset::RuleSet;
 use crate::snapshot::Cloud;
@@ -100,6 +102,8 @@ pub struct Operator {
     belief: Belief,
     names: Book,
     trail: Trail,
+    /// By target, the drift that lasts, as the audit trail has it.
+    drifted: BTreeMap<Name, String>,
     /// What a person should know of operations that were done all the same.
     warnings: Vec<String>,
 }
@@ -144,6 +148,7 @@ impl Operator {
             belief,
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
+            drifted: BTreeMap::new(),
             warnings: Vec::new(),
         };
         let now = clock::now();
@@ -201,8 +206,75 @@ impl Operator {
 
     /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.
     /// What a foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
-    pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, OperateError> {
-        Ok(self.publisher.restore(overwrite)?)
+    pub fn restore(
+        &mut self,
+        overwrite: bool,
+        by: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Restored>, OperateError> {
+        self.restore_but(overwrite, &BTreeSet::new(), by, now)
+    }
+
+    /// The same, but for targets whose repair waits. Each drift is in the audit trail once, and each repair.
+    pub fn restore_but(
+        &mut self,
+        overwrite: bool,
+        waiting: &BTreeSet<Name>,
+        by: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Restored>, OperateError> {
+        let restored = self.publisher.restore_but(overwrite, waiting)?;
+        let mut lasting = BTreeMap::new();
+        for one in &restored {
+            let text = one.to_string();
+            let is_repaired = matches!(one.became, Became::Restored);
+            if !is_repaired {
+                lasting.insert(one.target.clone(), text.clone());
+            }
+            if !is_repaired && self.drifted.get(&one.target) == Some(&text) {
+                continue;
+            }
+            let first = text.lines().next().unwrap_or_default();
+            let note = Note {
+                at: now,
+                action: Action::Drifted,
+                by,
+                reason: Some(first),
+                decision: None,
+                events: &[],
+                configuration: None,
+            };
+            if let Err(error) = self.commit(&note, self.belief.clone(), self.memory.clone()) {
+                self.warn(format!("the audit trail has no entry of a drift ({first}): {error}"));
+            }
+        }
+        self.drifted = lasting;
+        Ok(restored)
+    }
+
+    /// Pauses, and brings back what targets had taken over, or one of them; returns what was done.
+    pub fn restore_before_take_over(
+        &mut self,
+        target: Option<&Name>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<String, OperateError> {
+        if self.memory.pause.is_none() {
+            self.pause("what was there before a take-over was brought back", by, now)?;
+        }
+        let restored = self.publisher.restore_before_take_over(target)?;
+        if restored.is_empty() {
+            return Ok(
+                "no target took over anything; everything is paused until `tagwall resume`\n"
+                    .to_owned(),
+            );
+        }
+        let names: Vec<&str> = restored.iter().map(Name::as_str).collect();
+        Ok(format!(
+            "brought back what {} had taken over; everything is paused: remove the target from the configuration, then \
+             `tagwall resume`\n",
+            names.join(", ")
+        ))
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.

@@ -26,6 +26,8 @@ pub struct Offering<'o> {
     pub offers: &'o Offers,
     /// Why older publications are taken as a new beginning; none: they are refused.
     pub rebaseline: Option<&'o str>,
+    /// Whether targets may replace what is not tagwall's, whatever their configuration says.
+    pub take_over: bool,
     /// Who wants it.
     pub wish: Wish,
     /// Why it is done, as the manifest says it.
@@ -135,6 +137,9 @@ impl Operator {
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
         request.note_deltas(delta_from);
         request.loads = plan.loads;
+        if offering.take_over {
+            request.take_over.extend(request.targets.keys().cloned());
+        }
         // The manifest names what was published and judged; what is believed of it stands in the rule set.
         for record in &mut request.publications {
             if let Some(standing) = judgement.belief.standing(record.cloud) {
@@ -200,7 +205,7 @@ impl Operator {
         self.note_correction(now);
         // The rules are the same, but somebody may have flushed them.
         if matches!(published, Published::Unchanged(_)) && self.memory.pause.is_none() {
-            offered.restored = self.restore(false)?;
+            offered.restored = self.restore(false, offering.wish.by(), now)?;
         }
         offered.published = Some(published);
         offered.events = judgement.events;

@@ -1,15 +1,20 @@
 //! What is not as it was published: noticed, shown, and restored or held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
 use super::firewall::{self, Drift, Firewall, FirewallError};
 use super::manifest::Manifest;
 use super::store::{Kept, MAX_BYTES};
-use super::{PublishError, Publisher, Store, force};
+use super::{PublishError, Publisher, Step, StepFailure, Store, force, takeover};
 use crate::config::{Name, OnDrift};
-use crate::os::files;
+use crate::os::{clock, files};
+
+/// Most repairs that a generation notes down.
+const MAX_REPAIRS: usize = 20;
+/// The beginning of such a note.
+const REPAIR: &str = "drift ";
 
 /// How a target is found.
 #[derive(Debug)]
@@ -70,6 +75,8 @@ pub enum Became {
     Restored,
     /// It was left alone: `on-drift` is `hold`.
     Held,
+    /// It is repaired later: something keeps removing these rules.
+    Postponed,
     /// It could not be restored.
     Failed(PublishError),
 }
@@ -80,6 +87,8 @@ impl fmt::Display for Restored {
         write!(formatter, "target {target}: {found}; ")?;
         match became {
             Became::Restored => formatter.write_str("brought back what was published")?,
+            Became::Postponed => formatter
+                .write_str("something keeps removing these rules, so the next repair waits")?,
             Became::Held => formatter.write_str("left alone, for on-drift is \"hold\"")?,
             Became::Failed(error) => write!(formatter, "could not be brought back: {error}")?,
         }
@@ -95,6 +104,15 @@ impl Publisher {
     /// Brings back what is not as it was published, target by target: each is tried, whatever becomes of the others. What a
     /// foreign hand changed is left alone where `on-drift` is `hold`, unless it is to be overwritten.
     pub fn restore(&self, overwrite: bool) -> Result<Vec<Restored>, PublishError> {
+        self.restore_but(overwrite, &BTreeSet::new())
+    }
+
+    /// The same, but for targets whose repair waits.
+    pub fn restore_but(
+        &self,
+        overwrite: bool,
+        waiting: &BTreeSet<Name>,
+    ) -> Result<Vec<Restored>, PublishError> {
         let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
         let manifest = self.store.read(number)?.manifest;
         let mut restored = Vec::new();
@@ -104,15 +122,57 @@ impl Publisher {
             }
             let became = if found.is_held() && !overwrite {
                 Became::Held
+            } else if waiting.contains(&target) {
+                Became::Postponed
             } else {
                 match self.restore_one(&manifest, &target) {
                     Ok(()) => Became::Restored,
                     Err(error) => Became::Failed(error),
                 }
             };
+            if matches!(became, Became::Restored) {
+                self.note_repair(number, &format!("target {target}: {found}; brought back"));
+            }
             restored.push(Restored { target, found, became });
         }
+        self.remember_objects();
         Ok(restored)
+    }
+
+    /// Brings back what targets had taken over: all of them, or one. The rules of these targets are out of the kernel then.
+    pub fn restore_before_take_over(&self, only: Option<&Name>) -> Result<Vec<Name>, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
+        let manifest = self.store.read(number)?.manifest;
+        let mut done = Vec::new();
+        for (name, record) in &manifest.targets {
+            if only.is_some_and(|only| only != name) {
+                continue;
+            }
+            let Some(kernel) = &record.kernel else { continue };
+            let Some(saved) = takeover::copy_of(self.store.dir(), name)? else { continue };
+            let firewall = Firewall::new(kernel, record.time_limit());
+            let failed = |error: FirewallError| {
+                StepFailure::new(name, Step::Undo, error).with_aftermath(String::new())
+            };
+            firewall.put_back(&saved).map_err(failed)?;
+            done.push(name.clone());
+        }
+        Ok(done)
+    }
+
+    /// Notes a repair down with the generation, where `tagwall history` shows it. The oldest go first.
+    fn note_repair(&self, number: u64, text: &str) {
+        let outcome = self.store.read(number).ok().and_then(|generation| generation.outcome);
+        let Some(mut outcome) = outcome else { return };
+        outcome.notes.push(format!("{REPAIR}{}: {text}", clock::now()));
+        let repairs = outcome.notes.iter().filter(|note| note.starts_with(REPAIR)).count();
+        if repairs > MAX_REPAIRS
+            && let Some(oldest) = outcome.notes.iter().position(|note| note.starts_with(REPAIR))
+        {
+            outcome.notes.remove(oldest);
+        }
+        // The rules are back whether or not this can be written.
+        let _ = self.store.record(&outcome);
     }
 
     fn restore_one(&self, manifest: &Manifest, name: &Name) -> Result<(), PublishError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::firewall::{self, Drift, Firewall, FirewallError, Object, Update};
+use super::firewall::{self, Drift, Firewall, FirewallError, Foreign, Object, Staged, Update};
 use super::manifest::{Manifest, TargetRecord};
 use super::store::{Kept, MAX_BYTES};
 use super::verify::is_known;
@@ -26,6 +26,10 @@ pub(super) struct Transition {
     pub(super) changed: BTreeSet<Name>,
     /// Of these, the ones of which only the content of sets differs.
     pub(super) updates: BTreeMap<Name, Update>,
+    /// Targets that may replace what is not tagwall's.
+    pub(super) take_over: BTreeSet<Name>,
+    /// By target, what it takes over.
+    pub(super) taking: BTreeMap<Name, Vec<Foreign>>,
     /// The target that is verified by being loaded, before the switch; see [`Transition::load_first`].
     pub(super) first: Option<Name>,
     /// What somebody should know of it.
@@ -43,6 +47,8 @@ impl Transition {
             damaged: false,
             changed,
             updates: BTreeMap::new(),
+            take_over: BTreeSet::new(),
+            taking: BTreeMap::new(),
             first: None,
             notes: Vec::new(),
             took: BTreeMap::new(),
@@ -61,6 +67,46 @@ impl Transition {
     /// The record that a target had in the generation before.
     pub(super) fn was(&self, name: &Name) -> Option<&TargetRecord> {
         self.old.as_ref()?.targets.get(name)
+    }
+
+    /// What the loads of the targets that change make in the kernel before the rules that use it: the journal names it, so that
+    /// whoever takes the generation back removes exactly this.
+    pub(super) fn staged(
+        &self,
+        store: &Store,
+    ) -> Result<BTreeMap<Name, Vec<Staged>>, PublishError> {
+        let mut staged = BTreeMap::new();
+        for (name, record) in self.changing().filter(|(name, _)| !self.updates.contains_key(*name))
+        {
+            let Some(kernel) = &record.kernel else { continue };
+            let folder = store.path(self.manifest.generation).join(name.as_str());
+            let made = Firewall::new(kernel, record.time_limit()).staged(&folder);
+            let made = made.map_err(|error| {
+                StepFailure::new(name, Step::Verify, error)
+                    .with_aftermath("nothing was changed".to_owned())
+            })?;
+            if !made.is_empty() {
+                staged.insert(name.clone(), made);
+            }
+        }
+        Ok(staged)
+    }
+
+    /// Removes from the kernel what was staged for rules that did not come, but for what the generation before has too.
+    pub(super) fn remove_staged(&self, staged: &BTreeMap<Name, Vec<Staged>>) {
+        let had = |staged: &Staged| {
+            let mut records = self.old.iter().flat_map(|old| old.targets.values());
+            records.any(|record| {
+                record.kernel.as_ref().is_some_and(|kernel| staged.is_part_of(kernel))
+            })
+        };
+        for (name, staged) in staged {
+            let Some(record) = self.manifest.targets.get(name) else { continue };
+            let Some(kernel) = &record.kernel else { continue };
+            let staged: Vec<Staged> =
+                staged.iter().filter(|staged| !had(staged)).cloned().collect();
+            Firewall::new(kernel, record.time_limit()).remove_staged(&staged);
+        }
     }
 
     /// Loads the rules of the one target that is verified by being loaded: the kernel takes them as a whole or not at all, so a

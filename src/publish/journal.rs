@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::PublishError;
+use super::firewall::Staged;
 use super::manifest::Behind;
 use crate::config::Name;
 use crate::os::files;
@@ -30,6 +31,9 @@ pub(super) struct Journal {
     /// The target whose rules are loaded before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) first: Option<Name>,
+    /// By target, what is made in the kernel before the rules that use it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) staged: BTreeMap<Name, Vec<Staged>>,
     /// Which way it goes.
     #[serde(default)]
     pub(super) phase: Phase,
@@ -51,7 +55,7 @@ pub(super) enum Phase {
 
 const FORMAT: &str = "tagwall-journal/1";
 /// Longest journal read, in bytes.
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: u64 = 4 << 20;
 
 impl Journal {
     pub(super) fn new(from: Option<u64>, to: u64) -> Self {
@@ -62,6 +66,7 @@ impl Journal {
             to,
             corrects: None,
             first: None,
+            staged: BTreeMap::new(),
             phase: Phase::Forward,
             behind: BTreeMap::new(),
         }

@@ -12,6 +12,7 @@ mod companions;
 mod drift;
 mod firewall;
 mod force;
+mod instances;
 mod journal;
 mod manifest;
 mod mend;
@@ -21,11 +22,13 @@ mod retention;
 mod rollback;
 mod step;
 mod store;
+mod takeover;
 mod verify;
+mod watch;
 
 pub use companions::Companion;
 pub use drift::{Became, Found, Restored, drift};
-pub use firewall::{Drift, FirewallError};
+pub use firewall::{Drift, FirewallError, Foreign};
 pub use manifest::{
     Behind, ChangeSummary, FileRecord, GroupSummary, Manifest, Outcome, OutcomeResult,
     PublicationRecord, TargetRecord,
@@ -35,6 +38,7 @@ pub use request::{DeltaFrom, Request};
 pub use retention::Retention;
 pub use step::{Step, Took};
 pub use store::{Generation, Store};
+pub use watch::RulesetWatch;
 
 use std::fmt;
 use std::path::PathBuf;

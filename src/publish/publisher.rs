@@ -10,7 +10,11 @@ use super::force::Transition;
 use super::journal::{Journal, Phase};
 use super::manifest::{Behind, ChangeSummary, Manifest, Outcome};
 use super::retention::{Retention, prune};
-use super::{Failure, FirewallError, PublishError, Request, StepFailure, Store, Took, verify};
+use super::takeover::TakenOver;
+use super::{
+    Failure, FirewallError, PublishError, Request, StepFailure, Store, Took, firewall, instances,
+    verify,
+};
 use crate::config::Name;
 use crate::os::files;
 use crate::os::lock::DirLock;
@@ -141,6 +145,7 @@ impl Publisher {
         journal.behind = behind;
         journal.first.clone_from(&transition.first);
         if let Err(error) = verify::save(&self.store, &mut transition)
+            .and_then(|()| Ok(journal.staged = transition.staged(&self.store)?))
             .and_then(|()| journal.write(self.store.dir()))
         {
             self.abandon(number);
@@ -149,13 +154,33 @@ impl Publisher {
         if let Err(failure) = transition.load_first(&self.store) {
             return Err(self.not_loaded(failure, &transition, journal, request.now));
         }
+        let taken = transition.manifest.targets.keys().cloned().collect::<BTreeSet<Name>>();
         let published = self.go_forward(transition, journal, request.now)?;
+        self.remember_objects();
+        if let Err(error) = TakenOver::retain(self.store.dir(), |name| taken.contains(name)) {
+            let current = self.store.current()?.unwrap_or(number);
+            self.note(current, format!("old consents could not be removed: {error}"));
+        }
         if let Published::Generation(number) | Published::Partly(number) = published
             && let Err(error) = prune(&self.store, retention, request.now)
         {
             self.note(number, format!("old generations could not be removed: {error}"));
         }
         Ok(published)
+    }
+
+    /// Records which objects of this network namespace the active generation has.
+    pub(super) fn remember_objects(&self) {
+        let Ok(Some(number)) = self.store.current() else { return };
+        let Ok(generation) = self.store.read(number) else { return };
+        let mut objects = BTreeSet::new();
+        for (name, record) in &generation.manifest.targets {
+            if let Some(kernel) = &record.kernel {
+                let folder = self.store.path(number).join(name.as_str());
+                objects.extend(firewall::objects(kernel, &folder));
+            }
+        }
+        instances::record(&self.store, &objects);
     }
 
     /// The number that the next generation gets.
@@ -182,6 +207,7 @@ impl Publisher {
         self.store.complete(&manifest)?;
         let mut transition = Transition::new(manifest, footing.old);
         transition.damaged = footing.damaged;
+        transition.take_over.clone_from(&request.take_over);
         let mut failures = verify::all(&self.store, &mut transition);
         if failures.is_empty() {
             return Ok((transition, BTreeMap::new()));
@@ -359,6 +385,7 @@ impl Publisher {
             ));
         }
         let undone = transition.take_back(&self.store, &transition.changed);
+        transition.remove_staged(&journal.staged);
         let aftermath = match (&undone, journal.from) {
             (Ok(()), Some(before)) => format!("generation {before}, the one before, is in force"),
             (Ok(()), None) => "nothing is in force, as before".to_owned(),

@@ -1,6 +1,6 @@
 //! What a caller wants to be published, put together from a plan or read back from a generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -39,6 +39,8 @@ pub struct Request {
     pub loads: BTreeMap<Name, Vec<Load>>,
     /// Files of the state folder that change together with the generation, or alone when the rules are the same.
     pub companions: Vec<Companion>,
+    /// Targets that may replace what is not tagwall's.
+    pub take_over: BTreeSet<Name>,
     /// The rules of targets that keep the files of an earlier generation, where those are not this request's.
     pub(super) carried: BTreeMap<Name, RuleSet>,
 }
@@ -110,6 +112,12 @@ impl Request {
             small: false,
             loads: BTreeMap::new(),
             companions: Vec::new(),
+            take_over: config
+                .targets
+                .iter()
+                .filter(|(_, target)| target.get_ref().take_over)
+                .map(|(name, _)| name.clone())
+                .collect(),
             carried: BTreeMap::new(),
         })
     }
@@ -132,6 +140,7 @@ impl Request {
             small: manifest.small,
             loads: manifest.loads,
             companions: Vec::new(),
+            take_over: BTreeSet::new(),
             carried: BTreeMap::new(),
         };
         for (name, record) in manifest.targets {

@@ -4,11 +4,12 @@
 //! before anything is visible, and the loading is the answer. Whatever else changes is asked about before that.
 
 use super::drift;
-use super::firewall::{self, Firewall, FirewallError, Update};
+use super::firewall::{self, Firewall, FirewallError, Foreign, Update};
 use super::force::Transition;
 use super::manifest::TargetRecord;
 use super::store::{Kept, MAX_BYTES};
-use super::{PublishError, Request, Step, StepFailure, Store, Took};
+use super::takeover::{self, TakenOver};
+use super::{PublishError, Request, Step, StepFailure, Store, Took, instances};
 use crate::config::{Conntrack, Name, OnDrift};
 use crate::os::files;
 use crate::render::Kernel;
@@ -92,8 +93,12 @@ pub(super) fn first(store: &Store, transition: &Transition) -> Result<(), StepFa
         .map_err(|error| StepFailure::new(name, Step::Verify, error))
 }
 
-fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Update>, StepFailure> {
-    let Some(record) = transition.manifest.targets.get(name) else { return Ok(None) };
+fn one(
+    store: &Store,
+    transition: &mut Transition,
+    name: &Name,
+) -> Result<Option<Update>, StepFailure> {
+    let Some(record) = transition.manifest.targets.get(name).cloned() else { return Ok(None) };
     let failed = |error: FirewallError| StepFailure::new(name, Step::Verify, error);
     // What is damaged can neither be compared with nor updated from.
     let old = transition.old.as_ref().filter(|_| !transition.damaged);
@@ -111,6 +116,13 @@ fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Upd
     let folder = store.path(transition.manifest.generation).join(name.as_str());
     let mut update = None;
     if let Some(kernel) = &record.kernel {
+        let foreign = foreign(store, transition, name, &record, kernel)?;
+        if !foreign.is_empty() {
+            if !transition.take_over.contains(name) {
+                return Err(failed(FirewallError::NotOurs(foreign)));
+            }
+            transition.taking.insert(name.clone(), foreign);
+        }
         let firewall = Firewall::new(kernel, record.time_limit());
         let loaded_first = transition.first.as_ref() == Some(name);
         update = old
@@ -121,14 +133,63 @@ fn one(store: &Store, transition: &Transition, name: &Name) -> Result<Option<Upd
             })
             // Refused where the kernel has lost what is to be updated: then the whole artifact is loaded.
             .filter(|update| loaded_first || firewall.verify_update(update).is_ok());
-        if update.is_none() && !loaded_first {
-            firewall.verify(&folder).map_err(failed)?;
+        if update.is_none() {
+            let verify = if loaded_first { Firewall::verify_alone } else { Firewall::verify };
+            verify(&firewall, &folder).map_err(failed)?;
         }
     }
     if let Some(command) = &record.verify {
         firewall::run_user_command(command, &folder, record.time_limit()).map_err(failed)?;
     }
     Ok(update)
+}
+
+/// What others have where a target is to be loaded, and nobody has agreed to replace.
+fn foreign(
+    store: &Store,
+    transition: &Transition,
+    name: &Name,
+    record: &TargetRecord,
+    kernel: &Kernel,
+) -> Result<Vec<Foreign>, StepFailure> {
+    let failed = |error: FirewallError| StepFailure::new(name, Step::Verify, error);
+    let folder = store.path(transition.manifest.generation).join(name.as_str());
+    let wanted = firewall::objects(kernel, &folder);
+    if let Some((object, dir)) = instances::other(store, &wanted) {
+        return Err(failed(FirewallError::OtherInstance { object, dir }));
+    }
+    let had = transition.was(name).zip(transition.old.as_ref());
+    let known = had.and_then(|(was, old)| {
+        let folder = store.path(old.generation).join(name.as_str());
+        was.kernel.as_ref().map(|kernel| firewall::objects(kernel, &folder))
+    });
+    let foreign = Firewall::new(kernel, record.time_limit()).foreign(
+        &folder,
+        &known.unwrap_or_default(),
+        &|set| is_named_by_a_manifest(store, set),
+    );
+    let mut foreign = foreign.map_err(failed)?;
+    if !foreign.is_empty() {
+        let taken = TakenOver::read(store.dir());
+        let taken = taken.map_err(|error| failed(FirewallError::State(Box::new(error))))?;
+        foreign.retain(|foreign| !taken.has(name, &foreign.object));
+    }
+    Ok(foreign)
+}
+
+/// Whether a generation has an ipset of this name.
+fn is_named_by_a_manifest(store: &Store, set: &str) -> bool {
+    let numbers = store.numbers().unwrap_or_default();
+    let named = |record: &TargetRecord| match &record.kernel {
+        Some(Kernel::Iptables(rules)) => rules.sets.iter().any(|known| known.name == set),
+        _ => false,
+    };
+    numbers.into_iter().any(|number| {
+        store.read(number).is_ok_and(|generation| {
+            // One that was never loaded proves nothing.
+            generation.outcome.is_some() && generation.manifest.targets.values().any(named)
+        })
+    })
 }
 
 fn same_objects(was: Option<&TargetRecord>, kernel: &Kernel) -> bool {
@@ -143,14 +204,20 @@ pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), Pub
     for (name, record) in transition.changing() {
         let was = transition.was(name);
         let known = was.and_then(|was| was.kernel.as_ref());
-        if let Some(kernel) = record.kernel.as_ref().filter(|kernel| !is_known(kernel, known)) {
-            let saved = Firewall::new(kernel, record.time_limit()).save();
+        let taking = transition.taking.contains_key(name);
+        let unknown = |kernel: &&Kernel| taking || !is_known(kernel, known);
+        if let Some(kernel) = record.kernel.as_ref().filter(unknown) {
+            let folder = store.path(number).join(name.as_str());
+            let saved = Firewall::new(kernel, record.time_limit()).save(&folder);
             let saved = saved.map_err(|error| {
                 StepFailure::new(name, Step::Save, error)
                     .with_aftermath("nothing was changed".to_owned())
             })?;
             if let Some(text) = saved {
                 store.keep(number, name, Kept::Before, &text)?;
+                if let Some(foreign) = transition.taking.get(name) {
+                    notes.push(take_over(store, name, foreign, &text)?);
+                }
             }
         }
         for (file, path) in &record.install {
@@ -175,6 +242,24 @@ pub(super) fn save(store: &Store, transition: &mut Transition) -> Result<(), Pub
     }
     transition.notes.append(&mut notes);
     Ok(())
+}
+
+/// Notes down that a target takes over what others had, and keeps a copy of it; returns what is said of it.
+fn take_over(
+    store: &Store,
+    name: &Name,
+    foreign: &[Foreign],
+    text: &[u8],
+) -> Result<String, PublishError> {
+    takeover::keep_copy(store.dir(), name, text)?;
+    let mut taken = TakenOver::read(store.dir())?;
+    let objects: Vec<String> = foreign.iter().map(|foreign| foreign.object.clone()).collect();
+    taken.targets.entry(name.clone()).or_default().extend(objects.iter().cloned());
+    taken.write(store.dir())?;
+    Ok(format!(
+        "target {name}: replaced {}, which was not tagwall's; `tagwall restore --before-take-over {name}` brings it back",
+        objects.join(", ")
+    ))
 }
 
 /// Whether what a target has in the kernel lies where it lay before.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
-use super::kernel::{IptablesKernel, KernelSet};
+use super::kernel::{IptablesJump, IptablesKernel, KernelSet, MARK};
 use super::naming::{Names, fit};
 use super::scope::{Scope, interfaces_differ};
 use super::{File, Job, RenderError};
@@ -162,7 +162,7 @@ fn check(job: &Job<'_>, settings: &Iptables) -> Result<(), RenderError> {
 }
 
 /// What the target creates in the kernel.
-pub(super) fn kernel(part: &RuleSet, settings: &Iptables) -> IptablesKernel {
+pub(super) fn kernel(part: &RuleSet, settings: &Iptables, families: Families) -> IptablesKernel {
     let ipset = settings.mode == IptablesMode::Ipset;
     let mut sets = Vec::new();
     for group in part.groups.iter().filter(|_| ipset) {
@@ -174,7 +174,16 @@ pub(super) fn kernel(part: &RuleSet, settings: &Iptables) -> IptablesKernel {
         }
     }
     let sets_file = ipset.then(|| SETS_FILE.to_owned());
-    IptablesKernel { chain: settings.chain.to_string(), sets_file, sets }
+    let (chain, jump) = (settings.chain.to_string(), jump(settings));
+    IptablesKernel { chain, families, jump, sets_file, sets }
+}
+
+/// The jump that is kept, if it is.
+fn jump(settings: &Iptables) -> Option<IptablesJump> {
+    settings.jump.keep.then(|| IptablesJump {
+        chain: settings.jump.chain.to_string(),
+        position: settings.jump.position,
+    })
 }
 
 /// The name of a group's set. It depends on the group alone, so that rules and sets need not meet to agree.
@@ -358,7 +367,9 @@ impl<'s> Fragment<'s> {
         context.insert("target", job.name.as_str());
         context.insert("family", key(self.family));
         context.insert("command", command);
+        context.insert("mark", MARK);
         context.insert("chain", self.settings.chain.as_str());
+        context.insert("jump", &jump(self.settings));
         context.insert("rest", &self.settings.rest);
         context.insert("log", &log.enabled);
         context.insert("log_prefix", log.prefix.as_str());
@@ -368,16 +379,28 @@ impl<'s> Fragment<'s> {
         context.insert("outbound", &self.outbound);
         context.insert("inbound", &self.inbound);
         context.insert("lists", &self.lists);
-        Ok(File::new(name, job.templates.render(template, &context)?))
+        let text = job.templates.render(template, &context)?;
+        if let Some(chain) = unmarked(&text) {
+            return Err(RenderError::Unfit {
+                target: job.name.clone(),
+                message: format!(
+                    "template {template} does not begin chain {chain} with the mark, `-A {chain} -m comment --comment \
+                     \"{{{{ mark }}}}\"`: without it tagwall cannot tell its own chains from others'"
+                ),
+            });
+        }
+        Ok(File::new(name, text))
     }
 
     /// Rules are matched one after another: too many make the host slow without a word.
     fn limit(&self, job: &Job<'_>, file: &str) -> Result<(), RenderError> {
         let prefixes: usize = self.lists.iter().map(|list| list.count).sum();
         let logging = 2 * self.lists.iter().filter(|list| list.log_chain.is_some()).count();
-        // Two rules for each way in; in each direction one for what is established, and three for the rest.
-        let fixed =
-            2 * self.dispatch.len() + 2 * if self.settings.rest == Rest::Return { 1 } else { 4 };
+        // Two rules for each way in; in each direction one for what is established, and three for the rest; the mark of each
+        // chain.
+        let marks = 3 + self.lists.len() + logging / 2;
+        let each = if self.settings.rest == Rest::Return { 1 } else { 4 };
+        let fixed = 2 * self.dispatch.len() + 2 * each + marks;
         let count = prefixes + logging + fixed + self.outbound.len() + self.inbound.len();
         let most = match self.lists.iter().max_by_key(|list| list.count) {
             Some(list) => format!(" (most, {}, for group {})", list.count, list.group),
@@ -388,6 +411,19 @@ impl<'s> Fragment<'s> {
         );
         job.limits.check(file, "rules", count, self.settings.max_rules, &ways_out)
     }
+}
+
+/// The first chain that a fragment declares and whose first rule is not the mark.
+fn unmarked(text: &str) -> Option<&str> {
+    let chains = text.lines().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
+    let mut first = std::collections::BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("-A ")) {
+        if let Some((chain, rule)) = line.split_once(' ') {
+            first.entry(chain).or_insert(rule);
+        }
+    }
+    let mark = format!("-m comment --comment \"{MARK}\"");
+    chains.into_iter().find(|chain| first.get(chain).is_none_or(|rule| **rule != mark))
 }
 
 /// The family's word in flows.
@@ -453,6 +489,15 @@ mod tests {
         let mixed = [&ranges[..7], &single[..2]].concat();
         assert_eq!(sizes(&mixed), [8, 1]);
         assert_eq!(chunks(&mixed).concat().len(), 9);
+    }
+
+    #[test]
+    fn chain_without_the_mark_in_front_is_found() {
+        let text = "*filter\n:A - [0:0]\n:B - [0:0]\n-A A -m comment --comment \"managed by tagwall\"\n-A A -j B\n";
+        assert_eq!(unmarked(text), Some("B"));
+        let mark = "-A B -m comment --comment \"managed by tagwall\"\n";
+        assert_eq!(unmarked(&format!("{text}{mark}")), None);
+        assert_eq!(unmarked(&format!("{text}-A B -j ACCEPT\n{mark}")), Some("B"));
     }
 
     #[test]

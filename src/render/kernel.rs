@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RenderError, iptables, nftables};
-use crate::config::{Dialect, Name, Target};
+use crate::config::{Dialect, Families, JumpPosition, Name, Target};
 use crate::prefix::PrefixSet;
 use crate::ruleset::{Family, RuleSet};
+
+/// The comment by which the table, the sets and the chains of a target are known to be tagwall's.
+pub const MARK: &str = "managed by tagwall";
 
 /// Objects of a target in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +42,23 @@ pub struct NftablesKernel {
 pub struct IptablesKernel {
     /// The chain that the host's rules jump to.
     pub chain: String,
+    /// The families that have rules: the others' programs are not run.
+    pub families: Families,
+    /// The jump to the chain that tagwall keeps; none where the host's own rules have it.
+    pub jump: Option<IptablesJump>,
     /// The file that `ipset restore` loads; none for rules without sets.
     pub sets_file: Option<String>,
     /// The sets.
     pub sets: Vec<KernelSet>,
+}
+
+/// A jump from a chain of the host's to ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IptablesJump {
+    /// The chain that jumps.
+    pub chain: String,
+    /// Where in it the jump is put.
+    pub position: JumpPosition,
 }
 
 /// A set in the kernel and the addresses that belong into it.
@@ -76,7 +92,11 @@ pub fn kernel(
                 return nftables::kernel(name, &part, settings).map(Kernel::Nftables).map(Some);
             }
             Dialect::Iptables(settings) => {
-                return Ok(Some(Kernel::Iptables(iptables::kernel(&part, settings))));
+                return Ok(Some(Kernel::Iptables(iptables::kernel(
+                    &part,
+                    settings,
+                    target.families,
+                ))));
             }
             _ => {}
         }

@@ -28,7 +28,7 @@ use std::borrow::Cow;
 
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
-pub use kernel::{IptablesKernel, Kernel, KernelSet, NftablesKernel, kernel};
+pub use kernel::{IptablesJump, IptablesKernel, Kernel, KernelSet, MARK, NftablesKernel, kernel};
 pub use limits::Load;
 pub use templates::{Templates, built_in};
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tera::Context;
 
 use super::context::{FlowContext, GroupContext};
-use super::kernel::{KernelSet, NftablesKernel};
+use super::kernel::{KernelSet, MARK, NftablesKernel};
 use super::limits::Limits;
 use super::naming::{Names, fit};
 use super::scope::{Scope, interfaces_differ};
@@ -183,6 +183,7 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
     let mut context = Context::new();
     context.insert("header", &job.header());
     context.insert("target", job.name.as_str());
+    context.insert("mark", MARK);
     context.insert("family", settings.family.name());
     context.insert("table", table);
     context.insert("chain", settings.chain.as_str());
@@ -215,6 +216,17 @@ pub(super) fn render(job: &Job<'_>, settings: &Nftables) -> Result<Vec<File>, Re
     };
     // A line for each.
     let text = job.templates.render_large(template, &context, 40 * job.prefix_count())?;
+    let marked = format!("comment \"{MARK}\"");
+    let has_content = !groups.is_empty() || !lines.is_empty();
+    if has_content && !text.contains(&marked) {
+        return Err(RenderError::Unfit {
+            target: job.name.clone(),
+            message: format!(
+                "template {template} does not write the mark, `comment \"{{{{ mark }}}}\"`, on the table, or on the first rule \
+                 and each set of an embedded target: without it tagwall cannot tell its own rules from others'"
+            ),
+        });
+    }
     Ok(vec![File::new(FILE, text)])
 }
 

@@ -43,7 +43,9 @@ fn a_first_publication_that_fails_leaves_the_kernel_as_it_was() {
     host.namespace.run(&["nft", "add", "table", "inet", "tagwall"], b"");
     host.namespace.run(&["nft", "add", "chain", "inet", "tagwall", "theirs"], b"");
     let before = host.rules();
-    host.expect(7, &["render"]);
+    host.expect(10, &["render"]);
+    assert_eq!(host.rules(), before);
+    host.expect(7, &["render", "--take-over"]);
     assert_eq!(host.rules(), before);
     host.namespace.run(&["nft", "delete", "table", "inet", "tagwall"], b"");
     // The same for a target that joins later.
@@ -70,15 +72,33 @@ fn what_the_firewalls_parser_refuses_is_never_visible() {
     let (rules, before) = (host.rules(), state());
     let templates = host.path("templates/nftables");
     fs::create_dir_all(&templates).unwrap();
-    fs::write(templates.join("own.nft"), "table inet tagwall { chain fwd { drop } }\n").unwrap();
     host.configure(&("templates-dir = \"templates\"\n".to_owned() + &nftables("")));
-    let (_, stderr) = host.expect(7, &["render"]);
-    assert!(
-        stderr.contains("target edge, verify") && stderr.contains("nothing was changed"),
-        "{stderr}"
-    );
-    assert_eq!(host.rules(), rules);
-    assert_eq!(state(), before);
+    let marked = "comment \"{{ mark }}\"";
+    // Wrong in itself; right in parts, but not as a file that loads alone; without the mark.
+    for (code, words, text) in [
+        (
+            7,
+            "target edge, verify",
+            format!("table inet tagwall {{\n{marked}\nchain fwd {{\nfrobnicate\n}}\n}}\n"),
+        ),
+        (
+            7,
+            "target edge, verify",
+            format!("table inet tagwall {{\n{marked}\nchain fwd {{ drop }}\n}}\n"),
+        ),
+        (
+            3,
+            "does not write the mark",
+            "table inet tagwall {\nchain fwd {\ndrop\n}\n}\n".to_owned(),
+        ),
+    ] {
+        fs::write(templates.join("own.nft"), &text).unwrap();
+        let (_, stderr) = host.expect(code, &["render"]);
+        assert!(stderr.contains(words), "{text}: {stderr}");
+        assert!(code != 7 || stderr.contains("nothing was changed"), "{text}: {stderr}");
+        assert_eq!(host.rules(), rules, "{text}");
+        assert_eq!(state(), before, "{text}");
+    }
 }
 
 #[test]
@@ -195,7 +215,9 @@ fn a_table_of_another_name_is_taken_out_again_when_its_publication_fails() {
     host.namespace.run(&["nft", "add", "table", "inet", "two"], b"");
     host.namespace.run(&["nft", "add", "chain", "inet", "two", "theirs"], b"");
     let before = tables();
-    host.expect(7, &["render"]);
+    host.expect(10, &["render"]);
+    assert_eq!(tables(), before);
+    host.expect(7, &["render", "--take-over"]);
     assert_eq!(tables(), before);
     host.namespace.run(&["nft", "delete", "table", "inet", "two"], b"");
     host.configure(&table("two", "/bin/true"));

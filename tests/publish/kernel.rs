@@ -64,8 +64,15 @@ fn iptables_and_ipset_are_verified_loaded_and_read_back() {
     host.expect(1, &["status", "--verify"]);
     host.expect(0, &["render"]);
     host.expect(0, &["status", "--verify"]);
-    // A set that cannot be what the file says is refused before anything changes.
-    host.configure(&config.replace("rest = \"drop\"", "rest = \"drop\"\nmax-elements = 70000"));
+    // A set in use gets other parameters by a swap; one that cannot be what the file says is refused before anything changes.
+    let sized =
+        |size: &str| config.replace("\"drop\"", &format!("\"drop\"\nmax-elements = {size}"));
+    host.configure(&sized("70000"));
+    host.expect(0, &["render"]);
+    let header = host.namespace.run(&["ipset", "list", "-t", "tw-devops-v4"], b"");
+    assert!(header.contains("maxelem 70000"), "{header}");
+    host.expect(0, &["status", "--verify"]);
+    host.configure(&format!("{config}hash-size = 4294967295\n"));
     let (_, stderr) = host.expect(7, &["render"]);
     assert!(stderr.contains("target edge, verify"), "{stderr}");
     host.expect(0, &["status", "--verify"]);

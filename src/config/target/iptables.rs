@@ -11,17 +11,19 @@ use crate::config::{Interface, Name};
 pub struct Iptables {
     /// `ipset` (default): sets, matched by rules. `plain`: a rule for each prefix, for hosts without ipset.
     pub mode: IptablesMode,
-    /// The chain that the host's FORWARD chain jumps to. Default: `TAGWALL`.
+    /// The chain of these rules, which tagwall makes. Default: `TAGWALL`.
     pub chain: Name,
     /// Prefix of the names of sets and, in plain mode, of the groups' chains. Default: `tw-`.
     pub prefix: NamePrefix,
+    /// The jump to the chain from the host's own rules, which tagwall keeps.
+    pub jump: Jump,
     /// Interfaces towards the internet, for rules that name none.
     pub egress: Vec<Interface>,
     /// What happens to the rest: `return` (default), `drop` or `reject`.
     pub rest: Rest,
     /// How refused connections are logged (with `drop` and `reject`); iptables counts at most 10,000 a second.
     pub log: RestLog,
-    /// `maxelem` of each set. Changing it later needs the old sets destroyed first. Default: 131,072.
+    /// `maxelem` of each set. Default: 131,072.
     pub max_elements: usize,
     /// `hashsize` of each set. Default: 4,096.
     pub hash_size: usize,
@@ -50,6 +52,7 @@ impl Default for Iptables {
             mode: IptablesMode::Ipset,
             chain: fixed("TAGWALL"),
             prefix: NamePrefix::default(),
+            jump: Jump::default(),
             egress: Vec::new(),
             rest: Rest::Return,
             log: RestLog::default(),
@@ -58,6 +61,36 @@ impl Default for Iptables {
             max_rules: Self::MAX_RULES,
         }
     }
+}
+
+/// The jump from a chain of the host's to the chain of this target.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Jump {
+    /// Whether tagwall puts the jump there and puts it back when it is gone. Default: true. With `false` the host's own rules
+    /// jump to the chain.
+    pub keep: bool,
+    /// The chain of table filter that jumps, such as `FORWARD` or `DOCKER-USER`. Default: `FORWARD`. One that does not exist is
+    /// never made: the jump is added when it appears.
+    pub chain: Name,
+    /// Where a missing jump is put: `first` (default) or `last`.
+    pub position: JumpPosition,
+}
+
+impl Default for Jump {
+    fn default() -> Self {
+        Self { keep: true, chain: fixed("FORWARD"), position: JumpPosition::First }
+    }
+}
+
+/// Where in a chain a jump is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JumpPosition {
+    /// In front of all rules.
+    First,
+    /// Behind all rules.
+    Last,
 }
 
 /// How the iptables target holds addresses.

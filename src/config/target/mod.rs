@@ -68,6 +68,10 @@ pub struct Target {
     /// What becomes of connections to ranges that left: `keep` (default) or `delete`. Only where `apply` is automatic.
     #[serde(default)]
     pub conntrack: Conntrack,
+    /// Whether objects of others that stand where this target is loaded may be replaced: a table, chain or set that exists, has
+    /// content and does not carry tagwall's mark. Default: false, and such a target is refused.
+    #[serde(default)]
+    pub take_over: bool,
     /// What is done about foreign changes: `restore` or `hold`. Default: that of `[publish]`.
     pub on_drift: Option<OnDrift>,
     /// nftables.

@@ -6,11 +6,14 @@
 mod conntrack;
 mod drift;
 mod iptables;
+mod nft;
 mod nftables;
+mod ownership;
 mod stale;
 mod update;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +28,8 @@ use crate::ruleset::RuleSet;
 pub(super) use conntrack::{expire, is_installed as conntrack_is_installed};
 pub use drift::Drift;
 pub(super) use drift::unified;
+pub(super) use nft::{Netfilter, Staged};
+pub use ownership::Foreign;
 pub(super) use stale::{Object, objects, remove};
 pub(super) use update::Update;
 
@@ -49,6 +54,45 @@ pub enum FirewallError {
     /// A file of the generation cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Objects of somebody else's are where the target is to be loaded.
+    #[error(
+        "{} not tagwall's, and would be lost; choose another name or, to replace {}, pass --take-over or set take-over = true \
+         for the target{}",
+        Objects(.0), if .0.len() == 1 { "it" } else { "them" }, Lost(.0)
+    )]
+    NotOurs(Vec<Foreign>),
+    /// A place that cannot be used, with consent neither.
+    #[error("{object} cannot be used: {reason}")]
+    Unsuitable {
+        /// The object.
+        object: String,
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// Another instance of tagwall has an object of the same name here.
+    #[error(
+        "{object} belongs to the active generation of another state directory, {dir}: give one of the two another name",
+        dir = .dir.display()
+    )]
+    OtherInstance {
+        /// The object.
+        object: String,
+        /// The other's state directory.
+        dir: PathBuf,
+    },
+    /// The kernel has no IPv6, and the target has rules for it.
+    #[error(
+        "{program}: this kernel has no IPv6 ({source}); set families = \"ipv4\" for the target, or give the kernel IPv6"
+    )]
+    NoIpv6 {
+        /// The program.
+        program: &'static str,
+        /// Its failure.
+        source: CommandError,
+    },
+    /// The kernel does not answer over netlink.
+    #[error("nf_tables does not answer: {0}")]
+    Netlink(std::io::Error),
     /// Its answer is not of the known form.
     #[error("{program} answered in a form that is not known: {reason}")]
     Answer {
@@ -80,7 +124,38 @@ pub enum FirewallError {
     BadCommand(Vec<String>),
 }
 
+/// Names objects, with the verb.
+struct Objects<'f>(&'f [Foreign]);
+
+impl fmt::Display for Objects<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.iter().map(|foreign| foreign.object.as_str()).collect();
+        let verb = if names.len() == 1 { "exists, is" } else { "exist, are" };
+        write!(formatter, "{} {verb}", names.join(", "))
+    }
+}
+
+/// Shows what objects hold.
+struct Lost<'f>(&'f [Foreign]);
+
+impl fmt::Display for Lost<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for foreign in self.0 {
+            write!(formatter, "\n  {}:", foreign.object)?;
+            for line in &foreign.lost {
+                write!(formatter, "\n    {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl FirewallError {
+    /// Whether a person's consent is all that is missing.
+    pub fn needs_consent(&self) -> bool {
+        matches!(self, Self::NotOurs(_))
+    }
+
     /// Whether the program did not run, or ended by itself and said no: a transaction was not made then.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
@@ -136,6 +211,14 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// Asks the firewall's own parser whether the files load alone, where loading them in parts would not tell.
+    pub(super) fn verify_alone(&self, folder: &Path) -> Result<(), FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(table) => nftables::verify_alone(self, table, folder),
+            Kernel::Iptables(_) => Ok(()),
+        }
+    }
+
     /// Asks the firewall's own parser about an update; refused too where the kernel lacks what is to be updated.
     pub(super) fn verify_update(&self, update: &Update) -> Result<(), FirewallError> {
         match self.kernel {
@@ -160,12 +243,35 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// What a load of the files makes before the rules that use it.
+    pub(super) fn staged(&self, folder: &Path) -> Result<Vec<Staged>, FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(table) => nftables::staged(self, table, folder),
+            Kernel::Iptables(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes what was made for rules that did not come.
+    pub(super) fn remove_staged(&self, staged: &[Staged]) {
+        nftables::remove_staged(self, staged);
+    }
+
     /// The state of the kernel's objects that a first load would touch, as text that restores them; none when there are none.
-    pub(super) fn save(&self) -> Result<Option<Vec<u8>>, FirewallError> {
+    pub(super) fn save(&self, folder: &Path) -> Result<Option<Vec<u8>>, FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::save(self, table),
-            Kernel::Iptables(rules) => iptables::save(self, rules),
+            Kernel::Iptables(rules) => iptables::save(self, rules, folder),
         }
+    }
+
+    /// Loads what was saved before the first load.
+    pub(super) fn put_back(&self, saved: &[u8]) -> Result<(), FirewallError> {
+        for (command, text) in sections(&String::from_utf8_lossy(saved)) {
+            let Some((program, args)) = command.split_first() else { continue };
+            let Some(name) = RESTORERS.iter().find(|name| *name == program) else { continue };
+            self.command(name)?.args(args.iter().copied()).stdin(text.into_bytes()).run()?;
+        }
+        Ok(())
     }
 
     /// Whether [`Firewall::undo`] puts back what was saved; else it only lets packets pass by.
@@ -213,8 +319,12 @@ impl<'k> Firewall<'k> {
             .collect();
         let found = match self.kernel {
             _ if wanted.is_empty() => BTreeMap::new(),
-            Kernel::Nftables(table) => nftables::sets(self, table, only)?,
-            Kernel::Iptables(_) => iptables::sets(self, only)?,
+            Kernel::Nftables(table) => {
+                nftables::sets(table, wanted.iter().map(|set| set.name.as_str()))?
+            }
+            Kernel::Iptables(_) => {
+                iptables::sets(self, wanted.iter().map(|set| set.name.as_str()))?
+            }
         };
         let mut differences: Vec<Drift> =
             wanted.into_iter().filter_map(|set| difference(set, rule_set, &found)).collect();
@@ -240,6 +350,27 @@ impl<'k> Firewall<'k> {
             Kernel::Iptables(rules) => format!("chain {}", rules.chain),
         }
     }
+}
+
+/// The programs that load what was saved.
+const RESTORERS: [&str; 4] = ["nft", "ipset", "iptables-restore", "ip6tables-restore"];
+
+/// The parts of what was saved, each with the command line that loads it.
+fn sections(saved: &str) -> Vec<(Vec<&str>, String)> {
+    let mut found: Vec<(Vec<&str>, String)> = Vec::new();
+    for line in saved.lines() {
+        let head = line.strip_prefix("# ").map(|command| command.split(' ').collect::<Vec<_>>());
+        match head.filter(|words| RESTORERS.contains(&words[0])) {
+            Some(command) => found.push((command, String::new())),
+            None => {
+                if let Some((_, text)) = found.last_mut() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    found
 }
 
 /// How a set differs from what is meant.

@@ -1,18 +1,50 @@
-//! nftables: checked by `nft -c`, loaded by `nft -f`, read back by `nft list`.
+//! nftables: checked by `nft -c`, loaded by `nft -f`, rules read back by `nft list`, sets over netlink.
+//!
+//! Rules are taken from the listing of the ruleset without elements: it costs milliseconds whatever the host has, where a
+//! listing of one table or chain reads the elements of every set. Each of our sets is asked for by name.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
-use serde_json::Value;
+use rustix::io::Errno;
 
+use super::nft::{Elements, Extent, Netfilter, Plan, Script, Staged, Table, normal, removals};
 use super::{Drift, Firewall, FirewallError, Update};
-use crate::os::command::CommandError;
+use crate::os::command::BoundedCommand;
+use crate::os::files;
 use crate::prefix::PrefixSet;
 use crate::render::NftablesKernel;
 
+/// Largest artifact that is read, in bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// The line in front of what is saved for `nft -f -`.
+pub(super) const SECTION: &str = "# nft -f -";
+
+/// How an artifact is loaded.
+enum Load {
+    /// By these transactions.
+    Planned(Plan),
+    /// As it is: its structure is not known.
+    Whole,
+}
+
 pub(super) fn verify(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<(), FirewallError> {
+    match load(firewall, table, folder)? {
+        Load::Planned(plan) => {
+            verify_alone(firewall, table, folder)?;
+            run(firewall, &["-c", "-f", "-"], plan.checked())
+        }
+        Load::Whole => verify_alone(firewall, table, folder),
+    }
+}
+
+/// Asks about the artifact as it lies: whoever includes it into the host's own rules loads it alone.
+pub(super) fn verify_alone(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
     folder: &Path,
@@ -26,13 +58,97 @@ pub(super) fn verify_update(firewall: &Firewall<'_>, update: &Update) -> Result<
     Ok(())
 }
 
+/// What a load of the artifact makes before the rules that use it.
+pub(super) fn staged(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<Vec<Staged>, FirewallError> {
+    Ok(match load(firewall, table, folder)? {
+        Load::Planned(plan) => plan.staged,
+        Load::Whole => Vec::new(),
+    })
+}
+
+/// Loads the artifact. Where a transaction is refused, what the ones before it made is removed.
 pub(super) fn apply(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<(), FirewallError> {
-    firewall.command("nft")?.arg("-f").arg(folder.join(&table.file)).run()?;
+    match load(firewall, table, folder)? {
+        Load::Planned(plan) => {
+            for (index, step) in plan.steps.iter().enumerate() {
+                if let Err(error) = run(firewall, &["-f", "-"], step.clone()) {
+                    if index > 0 && error.is_refusal() {
+                        remove_staged(firewall, &plan.staged);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Load::Whole => {
+            firewall.command("nft")?.arg("-f").arg(folder.join(&table.file)).run()?;
+        }
+    }
     Ok(())
+}
+
+/// Removes what was made for rules that did not come. One that is gone, or in use by now, stays as it is.
+pub(super) fn remove_staged(firewall: &Firewall<'_>, staged: &[Staged]) {
+    for removal in removals(staged) {
+        let _ = run(firewall, &["-f", "-"], removal);
+    }
+}
+
+fn run(firewall: &Firewall<'_>, args: &[&str], text: String) -> Result<(), FirewallError> {
+    firewall.command("nft")?.args(args.iter().copied()).stdin(text.into_bytes()).run()?;
+    Ok(())
+}
+
+/// How an artifact takes the place of what the kernel has.
+fn load(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<Load, FirewallError> {
+    let Some(script) = artifact(table, folder)? else { return Ok(Load::Whole) };
+    let Some(wanted) = script.find(&table.family, &table.table) else { return Ok(Load::Whole) };
+    let live = ruleset(firewall)?;
+    let extent = if table.own { Extent::Table } else { Extent::Chains(&table.chains) };
+    Ok(Load::Planned(Plan::new(&script, wanted, live.find(&table.family, &table.table), extent)))
+}
+
+/// The artifact taken apart; none where it is no text of one table that is understood.
+pub(super) fn artifact(
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<Option<Script>, FirewallError> {
+    let bytes = files::read_bounded(&folder.join(&table.file), MAX_BYTES)?;
+    let script = String::from_utf8(bytes).ok().and_then(|text| Script::parse(&text).ok());
+    // What lies in another table, or is neither chain nor set, is loaded with the rest of the text.
+    let whole = |script: &Script| match script.tables.as_slice() {
+        [only] => only.others.is_empty(),
+        _ => false,
+    };
+    Ok(script.filter(whole))
+}
+
+/// The ruleset of this network namespace, without elements and counters.
+pub(super) fn ruleset(firewall: &Firewall<'_>) -> Result<Script, FirewallError> {
+    listed(firewall.command("nft")?)
+}
+
+/// The same, by this command.
+pub(super) fn listed(command: BoundedCommand) -> Result<Script, FirewallError> {
+    let listed = command.args(["-a", "-s", "-t", "list", "ruleset"]).run()?;
+    if listed.stdout_cut {
+        return Err(FirewallError::Answer {
+            program: "nft",
+            reason: "the ruleset is longer than what is read".to_owned(),
+        });
+    }
+    Ok(Script::listing(&String::from_utf8_lossy(&listed.stdout)))
 }
 
 pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
@@ -40,25 +156,36 @@ pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(
     Ok(())
 }
 
+/// What a first load replaces, as text that puts it back.
 pub(super) fn save(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
 ) -> Result<Option<Vec<u8>>, FirewallError> {
-    listing(firewall, &["-s", "list", "table", &table.family, &table.table])
-}
-
-/// What a listing prints; none when there is no such table or chain.
-fn listing(firewall: &Firewall<'_>, args: &[&str]) -> Result<Option<Vec<u8>>, FirewallError> {
-    match firewall.command("nft")?.args(args.iter().copied()).run() {
-        Ok(output) => Ok(Some(output.stdout)),
-        Err(CommandError::Failed { stderr, .. }) if is_missing(&stderr) => Ok(None),
-        Err(error) => Err(error.into()),
+    let (family, name) = (table.family.as_str(), table.table.as_str());
+    let live = ruleset(firewall)?;
+    let Some(found) = live.find(family, name) else { return Ok(None) };
+    let mut text = format!("{SECTION}\n").into_bytes();
+    if table.own {
+        text.extend(format!("table {family} {name}\ndelete table {family} {name}\n").bytes());
+        text.extend(listing(firewall, &["-s", "list", "table", family, name])?);
+        return Ok(Some(text));
     }
+    let chains = table.chains.iter().filter(|chain| found.chain(chain).is_some());
+    let sets = table.sets.iter().map(|set| &set.name).filter(|set| found.set(set).is_some());
+    let objects: Vec<(&str, &String)> =
+        chains.map(|chain| ("chain", chain)).chain(sets.map(|set| ("set", set))).collect();
+    for (keyword, object) in &objects {
+        text.extend(format!("flush {keyword} {family} {name} {object}\n").bytes());
+    }
+    for (keyword, object) in &objects {
+        text.extend(listing(firewall, &["-s", "list", keyword, family, name, object])?);
+    }
+    Ok((!objects.is_empty()).then_some(text))
 }
 
-/// Whether nft says that there is no such object, as opposed to having failed.
-fn is_missing(stderr: &[u8]) -> bool {
-    String::from_utf8_lossy(stderr).contains("No such file or directory")
+/// What a listing prints.
+fn listing(firewall: &Firewall<'_>, args: &[&str]) -> Result<Vec<u8>, FirewallError> {
+    Ok(firewall.command("nft")?.args(args.iter().copied()).run()?.stdout)
 }
 
 /// An own table is deleted (and what had its name before is loaded again); in a host's table our chains are emptied, so that
@@ -75,128 +202,79 @@ pub(super) fn undo(
         }
         return Ok(());
     }
-    let mut text = format!("table {family} {name}\ndelete table {family} {name}\n").into_bytes();
-    text.extend(saved.unwrap_or_default());
+    let text = saved.unwrap_or_else(|| {
+        format!("table {family} {name}\ndelete table {family} {name}\n").into_bytes()
+    });
     firewall.command("nft")?.args(["-f", "-"]).stdin(text).run()?;
     Ok(())
 }
 
-/// Our rules as nft prints them: without counters, and without the elements of sets.
+/// Our rules as the kernel has them: without counters and the elements of sets, in one form whatever version of nft prints them.
 pub(super) fn rules(
     firewall: &Firewall<'_>,
     table: &NftablesKernel,
 ) -> Result<String, FirewallError> {
+    let live = ruleset(firewall)?;
     let (family, name) = (table.family.as_str(), table.table.as_str());
     let missing = |what: String| FirewallError::Difference(Drift::Missing(what));
+    let found = live.find(family, name).ok_or_else(|| missing(format!("table {family} {name}")))?;
+    if let Some(chain) = table.chains.iter().find(|chain| found.chain(chain).is_none()) {
+        return Err(missing(format!("chain {chain} of table {family} {name}")));
+    }
+    Ok(text_of(found, table))
+}
+
+/// The part of a table that is ours, as text.
+fn text_of(found: &Table, table: &NftablesKernel) -> String {
+    let mut text = format!("table {} {} {{\n", table.family, table.table);
+    let our_set = |name: &str| table.own || table.sets.iter().any(|set| set.name == name);
+    let our_chain = |name: &String| table.own || table.chains.contains(name);
     if table.own {
-        let text = listing(firewall, &["-s", "-t", "list", "table", family, name])?
-            .ok_or_else(|| missing(format!("table {family} {name}")))?;
-        return Ok(String::from_utf8_lossy(&text).into_owned());
+        let others = found.others.iter().map(String::as_str);
+        for line in found.properties.iter().map(|line| normal(line)) {
+            text.push_str(&format!("\t{line}\n"));
+        }
+        for other in others {
+            text.push_str(&format!("\t{other}\n"));
+        }
     }
-    let mut rules = String::new();
-    for chain in &table.chains {
-        let text = listing(firewall, &["-s", "list", "chain", family, name, chain])?
-            .ok_or_else(|| missing(format!("chain {chain} of table {family} {name}")))?;
-        rules.push_str(&String::from_utf8_lossy(&text));
+    for set in found.sets.iter().filter(|set| our_set(&set.name)) {
+        let declaration = set.declared().join("; ");
+        text.push_str(&format!("\t{} {} {{ {declaration} }}\n", set.keyword, set.name));
     }
-    Ok(rules)
+    for chain in found.chains.iter().filter(|chain| our_chain(&chain.name)) {
+        text.push_str(&format!("\tchain {} {{\n", chain.name));
+        let hook = chain.hooked();
+        for line in hook.into_iter().chain(chain.properties.iter().map(|line| normal(line))) {
+            text.push_str(&format!("\t\t{line}\n"));
+        }
+        for rule in &chain.rules {
+            text.push_str(&format!("\t\t{}\n", normal(&rule.text)));
+        }
+        text.push_str("\t}\n");
+    }
+    text.push_str("}\n");
+    text
 }
 
-/// The sets with their content: all of the table, or those named.
-pub(super) fn sets(
-    firewall: &Firewall<'_>,
+/// The content of the sets named, by name; one that is gone is left out.
+pub(super) fn sets<'n>(
     table: &NftablesKernel,
-    only: Option<&[String]>,
+    names: impl Iterator<Item = &'n str>,
 ) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
-    let (family, name) = (&table.family, &table.table);
-    // nft finds no set any more when it is asked for two at once.
-    let command = match only {
-        Some([set]) => format!("list set {family} {name} {set}"),
-        _ => format!("list table {family} {name}"),
-    };
-    let Some(text) = listing(firewall, &["-j", &command])? else { return Ok(BTreeMap::new()) };
-    let document: Value = serde_json::from_slice(&text)
-        .map_err(|error| FirewallError::Answer { program: "nft", reason: error.to_string() })?;
-    let objects = document.get("nftables").and_then(Value::as_array);
-    let mut sets = sets_of(objects.map(Vec::as_slice).unwrap_or_default())?;
-    if let Some(only) = only {
-        sets.retain(|set, _| only.contains(set));
-    }
-    Ok(sets)
-}
-
-/// The sets of a listing with their content.
-fn sets_of(objects: &[Value]) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
-    let mut sets = BTreeMap::new();
-    for set in objects.iter().filter_map(|object| object.get("set")) {
-        let Some(name) = set.get("name").and_then(Value::as_str) else { continue };
-        let mut nets: Vec<IpNet> = Vec::new();
-        for element in set.get("elem").and_then(Value::as_array).into_iter().flatten() {
-            element_nets(element, &mut nets).ok_or_else(|| FirewallError::Answer {
-                program: "nft",
-                reason: format!("an element of set {name}"),
-            })?;
-        }
-        sets.insert(name.to_owned(), nets.into_iter().collect());
-    }
-    Ok(sets)
-}
-
-/// An element is an address, a prefix, a range, or one of these with attributes.
-fn element_nets(element: &Value, nets: &mut Vec<IpNet>) -> Option<()> {
-    if let Some(text) = element.as_str() {
-        nets.push(IpNet::from(text.parse::<IpAddr>().ok()?));
-        return Some(());
-    }
-    if let Some(prefix) = element.get("prefix") {
-        let address: IpAddr = prefix.get("addr")?.as_str()?.parse().ok()?;
-        let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;
-        nets.push(IpNet::new(address, length).ok()?);
-        return Some(());
-    }
-    if let Some(range) = element.get("range") {
-        let first: IpAddr = range.get(0)?.as_str()?.parse().ok()?;
-        let last: IpAddr = range.get(1)?.as_str()?.parse().ok()?;
-        match (first, last) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => {
-                nets.extend(ipnet::Ipv4Subnets::new(first, last, 0).map(IpNet::V4));
+    let netlink = |error: Errno| FirewallError::Netlink(error.into());
+    let socket = Netfilter::open().map_err(netlink)?;
+    let mut found = BTreeMap::new();
+    for name in names {
+        match socket.set(&table.family, &table.table, name).map_err(netlink)? {
+            Some(Elements::Addresses(addresses)) => {
+                found.insert(name.to_owned(), addresses);
             }
-            (IpAddr::V6(first), IpAddr::V6(last)) => {
-                nets.extend(ipnet::Ipv6Subnets::new(first, last, 0).map(IpNet::V6));
+            Some(Elements::Other) => {
+                found.insert(name.to_owned(), PrefixSet::default());
             }
-            _ => return None,
+            None => {}
         }
-        return Some(());
     }
-    element_nets(element.get("elem")?.get("val")?, nets)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sets(text: &str) -> Result<BTreeMap<String, PrefixSet>, FirewallError> {
-        let value: Value = serde_json::from_str(text).unwrap();
-        sets_of(value.as_array().unwrap())
-    }
-
-    #[test]
-    fn every_form_of_an_element_is_read() {
-        let found = sets(
-            r#"[{"set": {"name": "s", "elem": [
-                "192.0.2.1",
-                {"prefix": {"addr": "198.51.100.0", "len": 24}},
-                {"range": ["203.0.113.0", "203.0.113.5"]},
-                {"elem": {"val": {"prefix": {"addr": "192.0.2.64", "len": 26}}, "counter": {}}},
-                {"prefix": {"addr": "2001:db8::", "len": 32}}
-            ]}}]"#,
-        )
-        .unwrap();
-        assert_eq!(
-            found["s"].to_string(),
-            "192.0.2.1/32, 192.0.2.64/26, 198.51.100.0/24, 203.0.113.0/30, 203.0.113.4/31, 2001:db8::/32"
-        );
-        assert!(sets(r#"[{"set": {"name": "s", "elem": [{"what": 1}]}}]"#).is_err());
-        assert!(sets(r#"[{"set": {"name": "s"}}]"#).unwrap()["s"].is_empty());
-    }
+    Ok(found)
 }

@@ -9,16 +9,14 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{FirewallError, command, iptables};
-use crate::os::files;
+use super::{FirewallError, command, iptables, ownership};
 use crate::render::Kernel;
-
-/// Largest artifact that is read for the names of chains, in bytes.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// Something in the kernel that is ours, in the order in which such things can be taken away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::publish) enum Object {
+    /// A jump that tagwall kept (`iptables` or `ip6tables`): from chain, to chain.
+    IptablesJump(&'static str, String, String),
     /// A chain of iptables (`iptables` or `ip6tables`).
     IptablesChain(&'static str, String),
     /// A set of ipset.
@@ -34,6 +32,9 @@ pub(in crate::publish) enum Object {
 impl fmt::Display for Object {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::IptablesJump(program, from, to) => {
+                write!(formatter, "jump from chain {from} to {to} ({program})")
+            }
             Self::IptablesChain(program, chain) => write!(formatter, "chain {chain} ({program})"),
             Self::Ipset(set) => write!(formatter, "set {set} (ipset)"),
             Self::NftChain(family, table, chain) => {
@@ -82,15 +83,13 @@ pub(in crate::publish) fn objects(kernel: &Kernel, folder: &Path) -> BTreeSet<Ob
         }
         Kernel::Iptables(rules) => {
             found.extend(rules.sets.iter().map(|set| Object::Ipset(set.name.clone())));
-            for (file, program) in
-                [("rules.iptables", "iptables"), ("rules.ip6tables", "ip6tables")]
-            {
-                let bytes = files::read_bounded(&folder.join(file), MAX_BYTES).unwrap_or_default();
-                let text = String::from_utf8_lossy(&bytes);
-                found.extend(
-                    iptables::declared_chains(&text)
-                        .map(|chain| Object::IptablesChain(program, chain.to_owned())),
-                );
+            for programs in iptables::programs(rules) {
+                let program = programs.single;
+                let chains = iptables::declared_in(programs, folder).unwrap_or_default();
+                found.extend(chains.into_iter().map(|chain| Object::IptablesChain(program, chain)));
+                found.extend(rules.jump.iter().map(|jump| {
+                    Object::IptablesJump(program, jump.chain.clone(), rules.chain.clone())
+                }));
             }
         }
     }
@@ -102,6 +101,26 @@ pub(in crate::publish) fn remove(
     stale: &BTreeSet<Object>,
     time_limit: Duration,
 ) -> Vec<(Object, FirewallError)> {
+    let mut left = Vec::new();
+    let (stale, theirs) = match ownership::ours(stale, time_limit) {
+        Ok(ours) => ours,
+        Err(error) => {
+            let reason = error.to_string();
+            let unknown = || FirewallError::Answer { program: "nft", reason: reason.clone() };
+            return stale.iter().map(|object| (object.clone(), unknown())).collect();
+        }
+    };
+    left.extend(theirs.into_iter().map(|object| {
+        let reason = "it does not carry tagwall's mark any more".to_owned();
+        (object.clone(), FirewallError::Unsuitable { object: object.to_string(), reason })
+    }));
+    let stale = &stale;
+    for object in stale {
+        // One that is gone already holds nothing; one that stays is told of with its chain.
+        if let Object::IptablesJump(program, from, to) = object {
+            let _ = iptables::remove_jump(program, from, to, time_limit);
+        }
+    }
     // Emptied first, so that they do not hold each other and what they name.
     for object in stale {
         // A chain that is gone already is told apart below.
@@ -115,9 +134,9 @@ pub(in crate::publish) fn remove(
             _ => Ok(()),
         };
     }
-    let mut left = Vec::new();
     for object in stale {
         let removed = match object {
+            Object::IptablesJump(..) => Ok(()),
             Object::IptablesChain(program, chain) => {
                 run(program, &["-w", "5", "-X", chain], time_limit)
             }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::nft::{Script, refill, same_rules};
 use crate::os::files;
 use crate::prefix::parse::parse_net_or_address;
 use crate::render::{IptablesKernel, Kernel, NftablesKernel};
@@ -58,7 +59,7 @@ fn meaningful(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// An artifact taken apart: the content of its sets, and everything else.
+/// A sets file taken apart: the content of its sets, and everything else.
 #[derive(Default)]
 struct Parts<'t> {
     rest: Vec<&'t str>,
@@ -67,73 +68,24 @@ struct Parts<'t> {
 
 fn nftables(table: &NftablesKernel, old: &str, new: &str) -> Option<Update> {
     let names: BTreeSet<&str> = table.sets.iter().map(|set| set.name.as_str()).collect();
-    let (old, new) = (nft_parts(table, &names, old)?, nft_parts(table, &names, new)?);
-    if old.rest != new.rest {
+    let (old, new) = (Script::parse(old).ok()?, Script::parse(new).ok()?);
+    if old.defines != new.defines || old.tables.len() != 1 || new.tables.len() != 1 {
         return None;
     }
-    let (family, name) = (&table.family, &table.table);
-    let mut text = String::from(
-        "#!/usr/sbin/nft -f\n# The sets that differ from the generation before, and nothing else.\n",
-    );
+    let had = old.find(&table.family, &table.table)?;
+    let wanted = new.find(&table.family, &table.table)?;
+    if !same_rules(had, wanted) {
+        return None;
+    }
     let mut sets = Vec::new();
-    let none = Vec::new();
-    for set in names {
-        let (old, new) = (old.sets.get(set).unwrap_or(&none), new.sets.get(set).unwrap_or(&none));
-        if old == new {
-            continue;
-        }
-        sets.push(set.to_owned());
-        text.push_str(&format!("flush set {family} {name} {set}\n"));
-        if !new.is_empty() {
-            let lines: Vec<String> = new.iter().map(|net| format!("\t{net}")).collect();
-            text.push_str(&format!(
-                "add element {family} {name} {set} {{\n{}\n}}\n",
-                lines.join(",\n")
-            ));
+    for set in &wanted.sets {
+        if had.set(&set.name)?.elements != set.elements {
+            // A set of the user's may hold anything, and is not read back.
+            sets.push(names.get(set.name.as_str())?.to_string());
         }
     }
-    (!sets.is_empty()).then(|| Update { text: text.into_bytes(), sets, kind: "nft" })
-}
-
-/// Takes an nftables artifact apart. Elements are taken only from a block of their own that belongs to a known set; a block
-/// that cannot be read makes the whole artifact one that is not understood.
-fn nft_parts<'t>(
-    table: &NftablesKernel,
-    names: &BTreeSet<&str>,
-    text: &'t str,
-) -> Option<Parts<'t>> {
-    let mut parts = Parts::default();
-    let mut declared = None;
-    let mut lines = meaningful(text);
-    while let Some(line) = lines.next() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let set = match words.as_slice() {
-            ["set", set, "{"] => {
-                declared = Some(*set);
-                parts.rest.push(line);
-                continue;
-            }
-            ["elements", "=", "{"] => declared,
-            ["add", "element", family, name, set, "{"]
-                if *family == table.family && *name == table.table =>
-            {
-                Some(*set)
-            }
-            _ => {
-                parts.rest.push(line);
-                continue;
-            }
-        };
-        let set = set.filter(|set| names.contains(set))?;
-        let nets = parts.sets.entry(set).or_default();
-        loop {
-            match lines.next()? {
-                "}" => break,
-                line => nets.push(parse_net_or_address(line.trim_end_matches(',')).ok()?),
-            }
-        }
-    }
-    Some(parts)
+    let text = refill(&new.defines, wanted, &sets).into_bytes();
+    (!sets.is_empty()).then_some(Update { text, sets, kind: "nft" })
 }
 
 fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
@@ -225,13 +177,12 @@ mod tests {
         let update = nftables(&table(), &old, &new).unwrap();
         assert_eq!(update.sets, ["tw-a-v4"]);
         let text = String::from_utf8(update.text).unwrap();
-        assert!(
-            text.ends_with(
-                "flush set inet tagwall tw-a-v4\nadd element inet tagwall tw-a-v4 {\n\t192.0.2.0/25\n}\n"
-            ),
-            "{text}"
+        assert_eq!(
+            text,
+            "#!/usr/sbin/nft -f\nflush set inet tagwall tw-a-v4\ntable inet tagwall {\n\tset tw-a-v4 {\n\
+             \t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = {\n\t\t\t192.0.2.0/25\n\t\t}\n\t}\n}\n"
         );
-        // An emptied set has no `add element`: nft takes no empty list.
+        // An emptied set has no elements: nft takes no empty list.
         let update = nftables(&table(), &old, &own("", "203.0.113.0/24", "accept")).unwrap();
         assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
         // Nothing differs, or more than sets.
@@ -267,13 +218,16 @@ mod tests {
         let update = nftables(&table(), &text(&add("192.0.2.0/26")), &text("")).unwrap();
         assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
         let update = nftables(&table(), &text(""), &text(&add("192.0.2.0/26"))).unwrap();
-        assert!(update.text.ends_with(b"{\n\t192.0.2.0/26\n}\n"));
+        let text = String::from_utf8(update.text).unwrap();
+        assert!(text.contains("elements = {\n\t192.0.2.0/26\n\t\t}"), "{text}");
     }
 
     #[test]
     fn ipsets_that_differ_are_swapped() {
         let kernel = IptablesKernel {
             chain: "TAGWALL".to_owned(),
+            families: crate::config::Families::Both,
+            jump: None,
             sets_file: Some("sets.ipset".to_owned()),
             sets: sets(),
         };

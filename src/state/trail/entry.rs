@@ -34,6 +34,8 @@ pub enum Action {
     Paused,
     /// The end of an emergency stop, or of the pin of a rollback.
     Resumed,
+    /// Kernel or installed files had been changed by something else: the reason says how, and what was done.
+    Drifted,
 }
 
 impl Action {
@@ -49,6 +51,7 @@ impl Action {
             Self::BeganAnew => "began anew",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::Drifted => "drifted",
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Which state directory's agent loaded an object of this network namespace, so that two of them never fight over one.
+//!
+//! The record lies in the runtime directory, a tmpfs: it lasts as long as what is in the kernel. Where there is none that can
+//! be written, nothing is recorded and nothing refused.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use super::firewall::{Object, objects};
+use crate::os::files;
+
+/// Where the record lies.
+const RUNTIME_DIR: &str = "/run/tagwall";
+/// Longest record that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// By object, the state directory whose generation has it.
+type Record = BTreeMap<String, PathBuf>;
+
+/// The record of this network namespace.
+fn path() -> Option<PathBuf> {
+    let namespace = std::fs::metadata("/proc/self/ns/net").ok()?;
+    Some(Path::new(RUNTIME_DIR).join(format!("instances-{}.json", namespace.ino())))
+}
+
+fn read(path: &Path) -> Record {
+    let bytes = files::read_bounded(path, MAX_BYTES).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// The first object that the active generation of another state directory has in this network namespace.
+pub(super) fn other<'o>(
+    store: &Store,
+    wanted: impl IntoIterator<Item = &'o Object>,
+) -> Option<(String, PathBuf)> {
+    let record = read(&path()?);
+    let ours = std::fs::canonicalize(store.dir()).ok()?;
+    for object in wanted {
+        let name = object.to_string();
+        if let Some(dir) = record.get(&name).filter(|dir| **dir != ours)
+            && has(dir, &name)
+        {
+            return Some((name, dir.clone()));
+        }
+    }
+    None
+}
+
+/// Whether the active generation of a state directory has an object.
+fn has(dir: &Path, object: &str) -> bool {
+    let store = Store::new(dir);
+    let Ok(Some(number)) = store.current() else { return false };
+    let Ok(generation) = store.read(number) else { return false };
+    generation.manifest.targets.iter().any(|(name, record)| {
+        let folder = store.path(number).join(name.as_str());
+        record.kernel.as_ref().is_some_and(|kernel| {
+            objects(kernel, &folder).iter().any(|one| one.to_string() == object)
+        })
+    })
+}
+
+/// Records that a state directory loaded these objects. What cannot be written is not recorded.
+pub(super) fn record<'o>(store: &Store, loaded: impl IntoIterator<Item = &'o Object>) {
+    let Some(path) = path() else { return };
+    let Ok(dir) = std::fs::canonicalize(store.dir()) else { return };
+    let before = read(&path);
+    let mut record = before.clone();
+    record.retain(|_, owner| *owner != dir && owner.exists());
+    record.extend(loaded.into_iter().map(|object| (object.to_string(), dir.clone())));
+    if record == before {
+        return;
+    }
+    let Ok(text) = serde_json::to_vec(&record) else { return };
+    if rustix::process::geteuid().is_root() {
+        let _ = files::create_dir_all_durable(Path::new(RUNTIME_DIR), 0o755);
+    }
+    let _ = files::replace(&path, &text);
+}
