@@ -21,7 +21,7 @@ use super::life::Options;
 use super::naming::Naming;
 use super::notifying::{Facts, Notifying};
 use super::people::{Fetching, Reloaded};
-use super::repairs::{POLL, RepairSchedule};
+use super::repairs::RepairSchedule;
 use super::serving::Serving;
 use super::systemd::Supervisor;
 use super::worker::Worker;
@@ -134,10 +134,10 @@ pub(super) struct Engine {
     pub(super) fetching: Vec<Fetching>,
     /// When the kernel is compared next.
     check_due: Option<Instant>,
-    /// The ruleset's number; none where no target is loaded, or where it cannot be asked for.
+    /// Asks for the ruleset's number; none where no target is loaded, or where it cannot be asked for.
     ruleset: Option<RulesetWatch>,
-    /// When it is asked for next.
-    poll_due: Option<Instant>,
+    ruleset_changes: mpsc::Receiver<()>,
+    ruleset_changed: mpsc::Sender<()>,
     repairs: RepairSchedule,
     /// When time alone changes what is believed.
     belief_due: Option<Timestamp>,
@@ -185,6 +185,7 @@ impl Engine {
             first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
+        let (ruleset_changed, ruleset_changes) = mpsc::channel(1);
         let largest = config.document.max_bytes;
         let listener = Listener::open(&options.state_dir, &config.agent, largest, &asked)?;
         let now = clock::now();
@@ -212,7 +213,8 @@ impl Engine {
             fetching: Vec::new(),
             check_due: None,
             ruleset: None,
-            poll_due: None,
+            ruleset_changes,
+            ruleset_changed,
             repairs: RepairSchedule::default(),
             belief_due: None,
             retry: None,
@@ -260,12 +262,7 @@ impl Engine {
                     Err(_) => return Ending::Lost,
                 },
                 changed = self.naming.changed() => self.on_names(&changed),
-                () = until(self.poll_due) => {
-                    // Nothing else is done for a ruleset that is as it was.
-                    if !self.poll_ruleset() {
-                        continue;
-                    }
-                }
+                Some(()) = self.ruleset_changes.recv() => self.on_ruleset(),
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
@@ -487,7 +484,9 @@ impl Engine {
         let watched = loads && !self.config.agent.drift_check.duration().is_zero();
         self.ruleset = None;
         if watched {
-            match RulesetWatch::open() {
+            let changed = self.ruleset_changed.clone();
+            // One that is not looked at yet stands for all.
+            match RulesetWatch::start(move || _ = changed.try_send(())) {
                 Ok(watch) => self.ruleset = Some(watch),
                 Err(error) => warn!(
                     %error,
@@ -495,32 +494,16 @@ impl Engine {
                 ),
             }
         }
-        self.poll_due = self.ruleset.is_some().then(|| Instant::now() + POLL);
     }
 
-    /// Asks for the ruleset's number; plans a comparison where it changed. Whether the loop has something to do.
-    fn poll_ruleset(&mut self) -> bool {
-        let now = Instant::now();
-        let Some(watch) = &mut self.ruleset else {
-            self.poll_due = None;
-            return false;
-        };
-        self.poll_due = Some(now + POLL);
-        match watch.has_changed() {
-            Ok(false) => return false,
-            Ok(true) => {}
-            Err(error) => {
-                warn!(%error, "the number of the ruleset cannot be asked for");
-                self.watch_ruleset();
-            }
-        }
-        let due = self.repairs.comparison(now);
+    /// Plans a comparison after the ruleset changed.
+    fn on_ruleset(&mut self) {
+        let due = self.repairs.comparison(Instant::now());
         self.check_due = Some(self.check_due.map_or(due, |planned| planned.min(due)));
         if self.waits_for_consent {
             // What stood in the way may be gone.
             self.gather(Cause::Retry);
         }
-        true
     }
 
     /// Takes a configuration into use.

@@ -10,8 +10,6 @@ use tokio::time::{Duration, Instant};
 
 use crate::config::Name;
 
-/// How often the number of the ruleset is asked for.
-pub(super) const POLL: Duration = Duration::from_secs(1);
 /// In the long run, changes of others cost one comparison in this time.
 const PER_COMPARISON: Duration = Duration::from_secs(5);
 /// Comparisons that may follow each other at once.

@@ -199,6 +199,9 @@ impl Operator {
         let published = published.inspect_err(|error| self.note_failure(&note, error))?;
         self.memory = memory;
         self.belief = judgement.belief;
+        if let Published::Generation(number) | Published::Partly(number) = published {
+            self.warn_of_notes(number);
+        }
         if let Some(entry) = &entry {
             self.committed(entry);
         }
@@ -210,6 +213,16 @@ impl Operator {
         offered.published = Some(published);
         offered.events = judgement.events;
         Ok(offered)
+    }
+
+    /// Warns of what a load replaced, removed or left over.
+    fn warn_of_notes(&mut self, generation: u64) {
+        let read = self.publisher.store().read(generation).ok();
+        for note in
+            read.and_then(|read| read.outcome).map(|outcome| outcome.notes).into_iter().flatten()
+        {
+            self.warn(note);
+        }
     }
 
     /// Nothing of a judgement that leaves a group without rules is believed, but what it holds can be decided about.

@@ -4,27 +4,48 @@
 //! for ipset and legacy iptables, which only a comparison of their content shows.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::firewall::Netfilter;
 
-/// The number of the ruleset of this network namespace, as it was last seen.
+/// How often the number is asked for.
+const POLL: Duration = Duration::from_secs(1);
+/// The thread needs next to nothing.
+const STACK: usize = 64 << 10;
+
+/// A thread that asks for the number of the ruleset of this network namespace; it ends when this is dropped.
 #[derive(Debug)]
 pub struct RulesetWatch {
-    socket: Netfilter,
-    seen: u32,
+    stop: Arc<AtomicBool>,
 }
 
 impl RulesetWatch {
-    /// Opens a socket, and reads the number. Needs `CAP_NET_ADMIN`.
-    pub fn open() -> io::Result<Self> {
+    /// Starts to ask, and calls `changed` after each change. Needs `CAP_NET_ADMIN`.
+    pub fn start(changed: impl Fn() + Send + 'static) -> io::Result<Self> {
         let socket = Netfilter::open()?;
-        let seen = socket.generation()?;
-        Ok(Self { socket, seen })
+        let mut seen = Some(socket.generation()?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::Builder::new().name("ruleset".to_owned()).stack_size(STACK).spawn(
+            move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(POLL);
+                    // No answer counts as a change: a comparison says what is wrong.
+                    let now = socket.generation().ok();
+                    if std::mem::replace(&mut seen, now) != now {
+                        changed();
+                    }
+                }
+            },
+        )?;
+        Ok(Self { stop })
     }
+}
 
-    /// Whether the ruleset changed since this was last asked.
-    pub fn has_changed(&mut self) -> io::Result<bool> {
-        let now = self.socket.generation()?;
-        Ok(std::mem::replace(&mut self.seen, now) != now)
+impl Drop for RulesetWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -37,6 +37,8 @@ const HEADER: usize = 16;
 const HEADERS: usize = 20;
 /// Largest datagram: the kernel fills at most 32 KiB.
 const BUFFER: usize = 64 << 10;
+/// What one number needs.
+const SMALL_BUFFER: usize = 512;
 /// How often a list that changes while it is read is read again.
 const ATTEMPTS: usize = 8;
 /// The types that nft gives sets of addresses: `TYPE_IPADDR` and `TYPE_IP6ADDR`.
@@ -81,7 +83,7 @@ impl Netfilter {
     pub(in crate::publish) fn generation(&self) -> Result<u32, Errno> {
         self.send(GET_GENERATION, REQUEST, 0, &[])?;
         let mut number = None;
-        self.receive(|message| {
+        self.receive(&mut [0; SMALL_BUFFER], |message| {
             number = attribute(message, 1).and_then(be32);
             false
         })?;
@@ -114,7 +116,8 @@ impl Netfilter {
         };
         self.send(GET_SET, REQUEST | ACKNOWLEDGE, family, &[(1, table), (2, set)])?;
         let (mut kind, mut interval) = (0, false);
-        self.receive(|message| {
+        let buffer = &mut vec![0; BUFFER][..];
+        self.receive(buffer, |message| {
             interval = attribute(message, 3).and_then(be32).unwrap_or(0) & INTERVAL != 0;
             kind = attribute(message, 4).and_then(be32).unwrap_or(0);
             true
@@ -127,7 +130,7 @@ impl Netfilter {
         self.send(GET_SET_ELEMENTS, REQUEST | DUMP, family, &[(1, table), (2, set)])?;
         let mut ends: Vec<(u128, bool)> = Vec::new();
         let mut addresses = true;
-        self.receive(|message| {
+        self.receive(buffer, |message| {
             let list = attribute(message, 3).unwrap_or_default();
             for (_, element) in attributes(list) {
                 // The key is a value inside an attribute inside an attribute.
@@ -183,12 +186,11 @@ impl Netfilter {
     }
 
     /// Hands over the attributes of each message of an answer; `more` says whether another one follows.
-    fn receive(&self, mut more: impl FnMut(&[u8]) -> bool) -> Result<(), Errno> {
-        let mut buffer = vec![0; BUFFER];
+    fn receive(&self, buffer: &mut [u8], mut more: impl FnMut(&[u8]) -> bool) -> Result<(), Errno> {
         let mut interrupted = false;
         loop {
-            let (_, received) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
-            let mut rest = &buffer[..received.min(BUFFER)];
+            let (_, received) = recv(&self.socket, &mut *buffer, RecvFlags::empty())?;
+            let mut rest = &buffer[..received.min(buffer.len())];
             while rest.len() >= HEADER {
                 let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
                 let message =
