@@ -234,7 +234,7 @@ impl Restoration {
             Became::Failed(error) => {
                 Some(Failure { kind: Kind::of(error), message: error.to_string() })
             }
-            Became::Restored | Became::Held | Became::Postponed => None,
+            Became::Restored | Became::Healed | Became::Held | Became::Postponed => None,
         });
         Self {
             targets: restored.iter().map(ToString::to_string).collect(),

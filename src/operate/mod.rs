@@ -227,7 +227,7 @@ impl Operator {
         let mut lasting = BTreeMap::new();
         for one in &restored {
             let text = one.to_string();
-            let is_repaired = matches!(one.became, Became::Restored);
+            let is_repaired = matches!(one.became, Became::Restored | Became::Healed);
             if !is_repaired {
                 lasting.insert(one.target.clone(), text.clone());
             }

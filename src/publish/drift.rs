@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use super::firewall::{self, Drift, Firewall, FirewallError};
 use super::manifest::Manifest;
@@ -75,6 +76,8 @@ pub enum Became {
     Restored,
     /// It was left alone: `on-drift` is `hold`.
     Held,
+    /// It is as it was published, and was removed and loaded again by something else meanwhile.
+    Healed,
     /// It is repaired later: something keeps removing these rules.
     Postponed,
     /// It could not be restored.
@@ -86,6 +89,7 @@ impl fmt::Display for Restored {
         let Self { target, found, became } = self;
         write!(formatter, "target {target}: {found}; ")?;
         match became {
+            Became::Healed => formatter.write_str("it is as it was published")?,
             Became::Restored => formatter.write_str("brought back what was published")?,
             Became::Postponed => formatter
                 .write_str("something keeps removing these rules, so the next repair waits")?,
@@ -118,8 +122,16 @@ impl Publisher {
         let mut restored = Vec::new();
         for (target, found) in drift(&self.store)? {
             if found.is_true() {
+                if self.was_loaded_by_others(&manifest, &target) {
+                    let text = "removed and loaded again by something else".to_owned();
+                    let differences = Ok(vec![Drift::Reloaded(text)]);
+                    let found = Found { differences, ..found };
+                    self.note_repair(number, &format!("target {target}: {found}"));
+                    restored.push(Restored { target, found, became: Became::Healed });
+                }
                 continue;
             }
+            self.loaded(&target);
             let became = if found.is_held() && !overwrite {
                 Became::Held
             } else if waiting.contains(&target) {
@@ -158,6 +170,21 @@ impl Publisher {
             done.push(name.clone());
         }
         Ok(done)
+    }
+
+    /// Whether the kernel's object of a target is another one than when it was compared last, and not by a load of ours.
+    fn was_loaded_by_others(&self, manifest: &Manifest, name: &Name) -> bool {
+        let record = manifest.targets.get(name);
+        let kernel = record.and_then(|record| Some((record.kernel.as_ref()?, record.time_limit())));
+        let Some((kernel, time_limit)) = kernel else { return false };
+        let Some(handle) = Firewall::new(kernel, time_limit).handle() else { return false };
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(name.clone(), handle).is_some_and(|before| before != handle)
+    }
+
+    /// A target is loaded by us: what was known of the kernel's object counts no more.
+    pub(super) fn loaded(&self, name: &Name) {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// Notes a repair down with the generation, where `tagwall history` shows it. The oldest go first.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 
@@ -54,6 +55,8 @@ impl Footing {
 pub struct Publisher {
     pub(super) store: Store,
     lock: DirLock,
+    /// By target, the kernel's number for its table or chain when it was compared last.
+    pub(super) handles: Mutex<BTreeMap<Name, u64>>,
     mended: Option<String>,
 }
 
@@ -62,7 +65,8 @@ impl Publisher {
     pub fn open(dir: &Path, purpose: &str) -> Result<Self, PublishError> {
         files::create_dir_all_durable(dir, 0o755)?;
         let lock = DirLock::acquire(dir, purpose)?;
-        let mut publisher = Self { store: Store::new(dir), lock, mended: None };
+        let handles = Mutex::default();
+        let mut publisher = Self { store: Store::new(dir), lock, handles, mended: None };
         publisher.mended = publisher.mend()?;
         Ok(publisher)
     }
@@ -137,6 +141,7 @@ impl Publisher {
             return Ok(Published::Unchanged(before));
         }
         verify::room(&self.store, request)?;
+        request.targets.keys().for_each(|name| self.loaded(name));
         let anew = footing.damaged && footing.old.is_none();
         let (mut transition, behind) = self.staged(request, rule_set, footing)?;
         let number = transition.manifest.generation;

@@ -77,6 +77,14 @@ fn flushed_ruleset_is_back_without_waiting_for_the_clock() {
             .run(&["nft", "list", "set", "inet", "tagwall", "tw-devops-v4"], b"")
             .contains("192.0.2.")
     });
+    // What something else flushed and loaded again within one poll is noted too.
+    let rules = host.path("state/current/edge/rules.nft");
+    let text = format!("flush ruleset\ninclude \"{}\"\n", rules.display());
+    running.until("the number was asked for meanwhile", || {
+        host.namespace.run(&["nft", "-f", "-"], text.as_bytes());
+        let (history, _) = host.expect(0, &["history"]);
+        history.contains("removed and loaded again by something else")
+    });
     // A pause is for somebody who is at work in the kernel.
     host.expect(0, &["pause", "at work"]);
     host.namespace.run(&["nft", "flush", "ruleset"], b"");

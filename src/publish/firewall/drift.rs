@@ -36,6 +36,9 @@ pub enum Drift {
         /// From what was loaded to what is there.
         diff: String,
     },
+    /// The rules are those that were loaded, and something else loaded them.
+    #[error("{0}")]
+    Reloaded(String),
     /// An installed file is gone.
     #[error("{path} is missing", path = path.display())]
     NoFile {
@@ -62,7 +65,7 @@ impl Drift {
     /// altogether.
     pub fn diff(&self) -> Option<String> {
         match self {
-            Self::Missing(_) | Self::NoFile { .. } => None,
+            Self::Missing(_) | Self::Reloaded(_) | Self::NoFile { .. } => None,
             Self::Rules { diff, .. } | Self::File { diff, .. } => Some(diff.clone()),
             Self::Set { lacks, extra, .. } => {
                 let lines = |mark: char, set: &PrefixSet| {

@@ -264,6 +264,18 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// The kernel's number for the table, or for the first chain of an embedded target: another one tells of another load. None
+    /// where there is none.
+    pub(super) fn handle(&self) -> Option<u64> {
+        let Kernel::Nftables(table) = self.kernel else { return None };
+        let live = nftables::ruleset(self).ok()?;
+        let found = live.find(&table.family, &table.table)?;
+        match table.chains.first() {
+            Some(chain) => found.chain(chain)?.handle,
+            None => found.handle,
+        }
+    }
+
     /// Loads what was saved before the first load.
     pub(super) fn put_back(&self, saved: &[u8]) -> Result<(), FirewallError> {
         for (command, text) in sections(&String::from_utf8_lossy(saved)) {
