@@ -136,8 +136,8 @@ pub(super) struct Engine {
     check_due: Option<Instant>,
     /// Asks for the ruleset's number; none where no target is loaded, or where it cannot be asked for.
     ruleset: Option<RulesetWatch>,
-    ruleset_changes: mpsc::Receiver<()>,
-    ruleset_changed: mpsc::Sender<()>,
+    ruleset_news: mpsc::Receiver<()>,
+    ruleset_sender: mpsc::Sender<()>,
     repairs: RepairSchedule,
     /// When time alone changes what is believed.
     belief_due: Option<Timestamp>,
@@ -185,7 +185,7 @@ impl Engine {
             first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
-        let (ruleset_changed, ruleset_changes) = mpsc::channel(1);
+        let (ruleset_sender, ruleset_news) = mpsc::channel(1);
         let largest = config.document.max_bytes;
         let listener = Listener::open(&options.state_dir, &config.agent, largest, &asked)?;
         let now = clock::now();
@@ -213,8 +213,8 @@ impl Engine {
             fetching: Vec::new(),
             check_due: None,
             ruleset: None,
-            ruleset_changes,
-            ruleset_changed,
+            ruleset_news,
+            ruleset_sender,
             repairs: RepairSchedule::default(),
             belief_due: None,
             retry: None,
@@ -262,7 +262,7 @@ impl Engine {
                     Err(_) => return Ending::Lost,
                 },
                 changed = self.naming.changed() => self.on_names(&changed),
-                Some(()) = self.ruleset_changes.recv() => self.on_ruleset(),
+                Some(()) = self.ruleset_news.recv() => self.on_ruleset(),
                 () = until(due) => {}
                 () = next_beat(beat.as_mut()) => self.give_sign_of_life(),
             }
@@ -484,7 +484,7 @@ impl Engine {
         let watched = loads && !self.config.agent.drift_check.duration().is_zero();
         self.ruleset = None;
         if watched {
-            let changed = self.ruleset_changed.clone();
+            let changed = self.ruleset_sender.clone();
             // One that is not looked at yet stands for all.
             match RulesetWatch::start(move || _ = changed.try_send(())) {
                 Ok(watch) => self.ruleset = Some(watch),

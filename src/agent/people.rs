@@ -82,18 +82,8 @@ impl Engine {
             Request::Fetch { feed } => self.fetch(feed, answer),
             Request::Reload => self.reload(Some(answer)),
             Request::Render { configuration, documents: announced, rebaseline, take_over } => {
-                if configuration != self.config.digest().to_string() {
-                    let message = "the agent uses another configuration than the one that was read: reload it first, with \
-                                   `tagwall reload`, or name the one that it uses";
-                    return self.reply(answer, refused(message));
-                }
-                let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
-                self.delegate(answer, None, move |operator| {
-                    let given: Vec<_> = announced.into_iter().zip(documents).collect();
-                    let consent = (rebaseline.as_deref(), take_over);
-                    render(operator, &config, &templates, given, consent, by)
-                        .unwrap_or_else(|error| failed(&*error))
-                });
+                let given = announced.into_iter().zip(documents).collect();
+                self.render(&configuration, given, (rebaseline, take_over), by, answer);
             }
             Request::Rollback { generation } => {
                 let retention = Retention::from(&self.config.publish);
@@ -113,11 +103,7 @@ impl Engine {
                 });
             }
             Request::RestoreBeforeTakeOver { target } => {
-                self.delegate(answer, None, move |operator| {
-                    let restored =
-                        operator.restore_before_take_over(target.as_ref(), &by, clock::now());
-                    said(restored, |text| text)
-                });
+                self.restore_before_take_over(target, by, answer);
             }
             Request::Pause { reason } => self.delegate(answer, None, move |operator| {
                 said(operator.pause(&reason, &by, clock::now()), |()| operate::PAUSED.to_owned())
@@ -185,6 +171,41 @@ impl Engine {
     fn reply(&self, to: oneshot::Sender<Answer>, answer: Answer) {
         // A person who does not wait any more needs no answer.
         _ = to.send(answer);
+    }
+
+    /// Applies what is known, with documents given by hand.
+    fn render(
+        &mut self,
+        configuration: &str,
+        given: Vec<(Document, Vec<u8>)>,
+        consent: (Option<String>, bool),
+        by: String,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        if configuration != self.config.digest().to_string() {
+            let message = "the agent uses another configuration than the one that was read: reload it first, with \
+                           `tagwall reload`, or name the one that it uses";
+            return self.reply(answer, refused(message));
+        }
+        let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
+        self.delegate(answer, None, move |operator| {
+            let consent = (consent.0.as_deref(), consent.1);
+            render(operator, &config, &templates, given, consent, by)
+                .unwrap_or_else(|error| failed(&*error))
+        });
+    }
+
+    /// Brings back what targets had taken over.
+    fn restore_before_take_over(
+        &mut self,
+        target: Option<Name>,
+        by: String,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        self.delegate(answer, None, move |operator| {
+            let restored = operator.restore_before_take_over(target.as_ref(), &by, clock::now());
+            said(restored, |text| text)
+        });
     }
 
     fn fetch(&mut self, only: Option<Name>, answer: oneshot::Sender<Answer>) {

@@ -20,12 +20,12 @@ pub struct RestoreArgs {
     pub overwrite: bool,
     /// Pause, and bring back what a target (or every target) had taken over
     #[arg(long, value_name = "TARGET", num_args = 0..=1, conflicts_with = "overwrite")]
-    pub before_take_over: Option<Option<Name>>,
+    pub before_take_over: Option<Vec<Name>>,
 }
 
 pub(super) fn run(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Exit> {
     if let Some(target) = &args.before_take_over {
-        return before_take_over(cli, target.as_ref(), printer);
+        return before_take_over(cli, target.first(), printer);
     }
     let restoration = match Client::find(&cli.state_dir) {
         Some(agent) => {

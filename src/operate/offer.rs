@@ -140,15 +140,7 @@ impl Operator {
         if offering.take_over {
             request.take_over.extend(request.targets.keys().cloned());
         }
-        // The manifest names what was published and judged; what is believed of it stands in the rule set.
-        for record in &mut request.publications {
-            if let Some(standing) = judgement.belief.standing(record.cloud) {
-                record.source.clone_from(&standing.source);
-                record.date = standing.date.map(|date| date.to_string());
-                record.change_number = standing.change_number;
-                record.digest = standing.digest;
-            }
-        }
+        name_evaluated(&mut request, &judgement.belief);
         let document = believed(&judgement.belief)?;
         let written = Digest::of(&document.bytes);
         request.companions = vec![companion(&memory)?, document];
@@ -301,6 +293,18 @@ impl Operator {
             }
         }
         Ok((memory, belief, reason))
+    }
+}
+
+/// Names in the manifest the publications as they were published and evaluated: their accepted content is in the ruleset.
+fn name_evaluated(request: &mut Request, baseline: &Belief) {
+    for record in &mut request.publications {
+        if let Some(standing) = baseline.standing(record.cloud) {
+            record.source.clone_from(&standing.source);
+            record.date = standing.date.map(|date| date.to_string());
+            record.change_number = standing.change_number;
+            record.digest = standing.digest;
+        }
     }
 }
 

@@ -150,7 +150,10 @@ impl Publisher {
         journal.behind = behind;
         journal.first.clone_from(&transition.first);
         if let Err(error) = verify::save(&self.store, &mut transition)
-            .and_then(|()| Ok(journal.staged = transition.staged(&self.store)?))
+            .and_then(|()| {
+                journal.staged = transition.staged(&self.store)?;
+                Ok(())
+            })
             .and_then(|()| journal.write(self.store.dir()))
         {
             self.abandon(number);

@@ -122,11 +122,9 @@ fn in_scratch(
     let verified = restore_sets(firewall, before_the_swaps(&text)).and_then(|()| then());
     let present = set_names(firewall)?;
     // In one process: a thousand groups take a second otherwise.
-    let removed: String = created(&text)
-        .iter()
-        .filter(|set| present.contains(*set) && !before.contains(*set))
-        .map(|set| format!("destroy {set}\n"))
-        .collect();
+    let made = created(&text);
+    let made = made.iter().filter(|set| present.contains(*set) && !before.contains(*set));
+    let removed = commands("destroy", made.map(String::as_str));
     let cleaned =
         if removed.is_empty() { Ok(()) } else { restore_sets(firewall, removed.into_bytes()) };
     verified.and(cleaned)
@@ -379,12 +377,17 @@ pub(super) fn save_sets<'n>(
     firewall: &Firewall<'_>,
     names: impl Iterator<Item = &'n str>,
 ) -> Result<String, FirewallError> {
-    let text: String = names.map(|name| format!("save {name}\n")).collect();
+    let text = commands("save", names);
     if text.is_empty() {
         return Ok(text);
     }
     let saved = firewall.command("ipset")?.arg("restore").stdin(text.into_bytes()).run()?;
     Ok(String::from_utf8_lossy(&saved.stdout).into_owned())
+}
+
+/// A command of ipset for each of some sets.
+fn commands<'n>(command: &str, names: impl Iterator<Item = &'n str>) -> String {
+    names.flat_map(|name| [command, " ", name, "\n"]).collect()
 }
 
 fn restore_sets(firewall: &Firewall<'_>, text: Vec<u8>) -> Result<(), FirewallError> {

@@ -29,7 +29,7 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    fn new<T: AsRef<str>>(object: impl ToString, lines: impl IntoIterator<Item = T>) -> Self {
+    fn new<T: AsRef<str>>(object: &impl ToString, lines: impl IntoIterator<Item = T>) -> Self {
         let mut lost: Vec<String> = Vec::new();
         let mut more = 0;
         for line in lines {
@@ -166,7 +166,7 @@ fn in_nftables(
         if empty || is_marked(found) {
             return Ok(Vec::new());
         }
-        return Ok(vec![Foreign::new(name, table_lines(found))]);
+        return Ok(vec![Foreign::new(&name, table_lines(found))]);
     }
     let mut foreign = Vec::new();
     for object in unknown {

@@ -229,13 +229,15 @@ fn head(defines: &[String]) -> String {
 
 /// Whether two tables differ in nothing but the content of sets.
 pub(in crate::publish) fn same_rules(old: &Table, new: &Table) -> bool {
-    let chains = |table: &Table| -> Vec<(String, Option<String>, Vec<String>, Vec<String>)> {
+    let chains = |table: &Table| -> Vec<_> {
         table
             .chains
             .iter()
             .map(|chain| {
-                let properties = chain.properties.iter().map(|line| normal(line)).collect();
-                let rules = chain.rules.iter().map(|rule| normal(&rule.text)).collect();
+                let properties: Vec<String> =
+                    chain.properties.iter().map(|line| normal(line)).collect();
+                let rules: Vec<String> =
+                    chain.rules.iter().map(|rule| normal(&rule.text)).collect();
                 (chain.name.clone(), chain.hooked(), properties, rules)
             })
             .collect()

@@ -40,7 +40,7 @@ fn set_that_stays_is_refilled_with_the_rules_and_a_new_one_before_them() {
     assert!(both.steps[0].contains("set b") && !both.steps[0].contains("set a"));
     assert_eq!(both.staged[0].removal(), "delete set inet t b\n");
     let second = &both.steps[1];
-    let at = |text: &str| second.find(text).unwrap_or_else(|| panic!("{text}: {second}"));
+    let at = |text: &str| second.find(text).unwrap();
     assert!(at("flush chain inet t forward") < at("flush set inet t a"));
     assert!(at("flush set inet t a") < at("192.0.2.0/24"));
     assert!(!second.contains("delete"), "{second}");

@@ -208,14 +208,14 @@ impl Set {
     fn read(&mut self, body: &Body<'_>, line: usize) {
         self.handle = body.handle.or(self.handle);
         for statement in statements(body.text, line) {
-            match (statement.head.split_whitespace().next(), &statement.body) {
-                (Some("elements"), Some(elements)) => self.add(elements.text),
-                _ => {
-                    let text = statement.text.to_owned();
-                    if !self.declaration.contains(&text) {
-                        self.declaration.push(text);
-                    }
-                }
+            let first = statement.head.split_whitespace().next();
+            if let (Some("elements"), Some(elements)) = (first, &statement.body) {
+                self.add(elements.text);
+                continue;
+            }
+            let text = statement.text.to_owned();
+            if !self.declaration.contains(&text) {
+                self.declaration.push(text);
             }
         }
     }
@@ -230,7 +230,9 @@ impl Set {
     pub(in crate::publish) fn declared(&self) -> Vec<String> {
         let mut lines: Vec<String> =
             self.declaration.iter().map(|line| normal(line).replace('=', " ")).collect();
-        lines.iter_mut().for_each(|line| *line = normal(line));
+        for line in &mut lines {
+            *line = normal(line);
+        }
         lines.sort();
         lines
     }

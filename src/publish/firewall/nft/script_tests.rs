@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LISTING: &str = r##"table ip filter { # handle 1
+const LISTING: &str = r#"table ip filter { # handle 1
 	chain FORWARD { # handle 1
 		type filter hook forward priority filter; policy accept;
 		counter accept # handle 2
@@ -31,7 +31,7 @@ table inet tagwall { # handle 2
 		limit rate 5/second burst 5 packets log prefix "x " # handle 8
 	}
 }
-"##;
+"#;
 
 #[test]
 fn listing_gives_objects_with_handles() {
