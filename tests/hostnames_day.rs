@@ -60,7 +60,7 @@ fn a_rotating_network_costs_few_transactions_and_never_an_interruption() {
     while now < end {
         let day = usize::try_from(now.duration_since(start).as_hours() / 24).unwrap();
         let mut changed = book.release(now).addresses;
-        for name in book.due(now, std::time::Duration::from_secs(1)) {
+        for name in book.take_due(now, std::time::Duration::from_secs(1)) {
             looks[day] += 1;
             let index = names.iter().position(|known| *known == name).unwrap();
             // An outage from three to four in the night of the second day, and one look in fifty goes wrong.

@@ -12,9 +12,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::agenda::Agenda;
 use super::answer::{Look, Reply, Said};
 use super::news::News;
 use super::schedule;
+use super::steps;
 use super::wanted::wanted;
 use crate::config::{Config, Dns, DnsPolicy, HostName};
 use crate::intent::Intent;
@@ -28,10 +30,23 @@ const MOST_REFUSED: usize = 16;
 pub(super) const MOST_ALIASES: usize = 16;
 
 /// Every name that is resolved, and what is known of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Book {
-    pub(super) names: BTreeMap<HostName, Entry>,
+    names: BTreeMap<HostName, Entry>,
+    /// The next lookup of each name, but for those that are being looked up.
+    lookups: Agenda,
+    /// The next address that leaves, of each name that has one.
+    departures: Agenda,
 }
+
+/// Books are equal when the names are: who is being looked up is no part of it.
+impl PartialEq for Book {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+    }
+}
+
+impl Eq for Book {}
 
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,9 +160,21 @@ impl Entry {
 }
 
 impl Book {
+    /// A book of these names.
+    pub(super) fn new(names: BTreeMap<HostName, Entry>) -> Self {
+        let mut book = Self { names, ..Self::default() };
+        book.plan();
+        book
+    }
+
+    /// The names as they are stored.
+    pub(super) fn names(&self) -> &BTreeMap<HostName, Entry> {
+        &self.names
+    }
+
     /// Every name with what is known of it.
     pub fn entries(&self) -> impl Iterator<Item = (&HostName, &Entry)> {
-        self.names.iter()
+        self.names.iter().inspect(|_| steps::count())
     }
 
     /// What is known of a name.
@@ -166,6 +193,7 @@ impl Book {
     ) -> Changed {
         let mut changed = Changed::default();
         self.names.retain(|name, entry| {
+            steps::count();
             let kept = wanted.contains(name);
             changed.addresses |= !kept && !entry.addresses.is_empty();
             kept
@@ -190,6 +218,7 @@ impl Book {
                 }
             }
         }
+        self.plan();
         changed
     }
 
@@ -202,37 +231,39 @@ impl Book {
         let _ = self.want(&names, &everyone, &config.dns, now);
     }
 
-    /// The names to look up by now, and those that would follow within `ahead`: one batch instead of several.
-    pub fn due(&self, now: Timestamp, ahead: Duration) -> Vec<HostName> {
+    /// The names to look up by now, and those that would follow within `ahead`: one batch instead of several. Each is given
+    /// once, until its answer is applied.
+    pub fn take_due(&mut self, now: Timestamp, ahead: Duration) -> Vec<HostName> {
         // What is due later than ever can be was written under another clock.
         let ever = schedule::later(now, Dns::MOST_TTL.into());
-        let by = |entry: &Entry, until| entry.due <= until || entry.due > ever;
-        if !self.names.values().any(|entry| by(entry, now)) {
-            return Vec::new();
+        let by_now = self.lookups.first().is_some_and(|first| first <= now);
+        let mut due = self.lookups.take_after(ever);
+        if by_now || !due.is_empty() {
+            due.extend(self.lookups.take_until(schedule::later(now, ahead)));
         }
-        let until = schedule::later(now, ahead);
-        let due = self.names.iter().filter(|(_, entry)| by(entry, until));
-        due.map(|(name, _)| name.clone()).collect()
+        due
     }
 
-    /// Makes every name due now.
+    /// Makes every name due now, also those that are being looked up.
     pub(super) fn hurry(&mut self, now: Timestamp) {
         for entry in self.names.values_mut() {
             entry.due = entry.due.min(now);
         }
+        self.plan();
     }
 
     /// When something is to be done: a name looked up, or an address let go. None without names.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.next_due_of(|_| true)
+        [self.lookups.first(), self.departures.first()].into_iter().flatten().min()
     }
 
-    /// The same, without the looks at names that are being looked up already.
-    pub(super) fn next_due_of(&self, counts: impl Fn(&HostName) -> bool) -> Option<Timestamp> {
-        let times = |(name, entry): (&HostName, &Entry)| {
-            [counts(name).then_some(entry.due), entry.next_leave()]
-        };
-        self.names.iter().flat_map(times).flatten().min()
+    /// Puts every name on the agendas.
+    fn plan(&mut self) {
+        (self.lookups, self.departures) = (Agenda::default(), Agenda::default());
+        for (name, entry) in &self.names {
+            self.lookups.set(name, Some(entry.due));
+            self.departures.set(name, entry.next_leave());
+        }
     }
 
     /// The addresses of every name that has any.
@@ -249,11 +280,13 @@ impl Book {
     /// Lets go the addresses whose grace period is over.
     pub fn release(&mut self, now: Timestamp) -> Changed {
         let mut changed = Changed::default();
-        for (name, entry) in &mut self.names {
+        for name in self.departures.take_until(now) {
+            let Some(entry) = self.names.get_mut(&name) else { continue };
             let left = entry.release(now);
+            self.departures.set(&name, entry.next_leave());
             if !left.is_empty() {
                 changed.addresses = true;
-                changed.news.push(News::Left(name.clone(), left));
+                changed.news.push(News::Left(name, left));
             }
         }
         changed
@@ -303,6 +336,8 @@ impl Book {
         }
         entry.release(now);
         let crowded = make_room(entry, policy.max_addresses);
+        self.lookups.set(&look.name, Some(entry.due));
+        self.departures.set(&look.name, entry.next_leave());
         for (address, reason) in &entry.refused {
             if !refused_before.contains_key(address) {
                 changed.news.push(News::Refused(look.name.clone(), *address, reason.clone()));

@@ -47,7 +47,7 @@ impl Book {
 
     /// The book as it is written.
     pub fn write(&self) -> Result<Vec<u8>, BookError> {
-        let document = Document { format: FORMAT.to_owned(), names: self.names.clone() };
+        let document = Document { format: FORMAT.to_owned(), names: self.names().clone() };
         let mut bytes = serde_json::to_vec_pretty(&document)?;
         bytes.push(b'\n');
         Ok(bytes)
@@ -64,7 +64,7 @@ impl Book {
             return Err(BookError::Format(printable(&header.format, 60)));
         }
         let document: Document = serde_json::from_slice(bytes)?;
-        Ok(Self { names: document.names })
+        Ok(Self::new(document.names))
     }
 
     /// Reads the book of a state folder; an empty one where there is none yet.

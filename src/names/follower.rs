@@ -5,7 +5,7 @@
 //! silent delays nobody but the names that wait for it; resolvers that cannot be set up are names that are not answered, and
 //! are set up once that is possible; what /etc/resolv.conf says is taken up when it changes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::pending;
 use std::time::Duration;
 
@@ -114,9 +114,7 @@ impl Follower {
 
     /// Asks for the names that are due and not asked for yet.
     fn start(&mut self, now: Timestamp) {
-        let under_way: BTreeSet<&HostName> = self.under_way.values().collect();
-        let mut due = self.book.due(now, AHEAD);
-        due.retain(|name| !under_way.contains(name));
+        let due = self.book.take_due(now, AHEAD);
         if due.is_empty() {
             return;
         }
@@ -145,8 +143,7 @@ impl Follower {
 
     /// How long nothing is due.
     fn pause(&self, now: Timestamp) -> Duration {
-        let waiting = |name: &HostName| self.under_way.values().any(|asked| asked == name);
-        let next = self.book.next_due_of(|name| !waiting(name));
+        let next = self.book.next_due();
         next.and_then(|next| Duration::try_from(next.duration_since(now)).ok())
             .map_or(if next.is_some() { Duration::ZERO } else { LONGEST_SLEEP }, |pause| {
                 pause.min(LONGEST_SLEEP)
@@ -178,4 +175,41 @@ fn set_up(dns: &Dns) -> Result<Resolvers, String> {
 fn failed(name: HostName, reason: &str) -> Look {
     let said = || Said::Failed(reason.to_owned());
     Look { name, replies: vec![Reply { resolver: "(none)".to_owned(), v4: said(), v6: said() }] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{News, steps};
+
+    /// Follows so many names, whose resolvers cannot be set up, until each was looked up once; the steps that this takes.
+    fn steps_of_a_round(count: usize) -> u64 {
+        let hosts: Vec<String> = (0..count).map(|n| format!("\"n{n}.example.com\"")).collect();
+        let config: Config = toml::from_str(&format!(
+            "cloud = \"example\"\n[groups.web]\nhosts = [{}]\n[targets.lists.list]\n\
+             [dns]\nresolvers = [\"192.0.2.53\"]\ntrust-anchor = \"/nowhere/keys\"\n",
+            hosts.join(", ")
+        ))
+        .unwrap();
+        let mut follower = Follower::new(&config, Book::default(), Timestamp::now());
+        let before = steps::taken();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut failing = 0;
+        while failing < count {
+            let news = runtime.block_on(follower.changed()).news;
+            failing += news.iter().filter(|news| matches!(news, News::Failing(..))).count();
+        }
+        let steps = steps::taken() - before;
+        let failures = |entry: &crate::names::Entry| entry.failures;
+        assert!(follower.book().entries().all(|(_, entry)| failures(entry) == 1));
+        steps
+    }
+
+    #[test]
+    fn steps_of_following_grow_with_due_names_alone() {
+        let few = steps_of_a_round(100);
+        let many = steps_of_a_round(1_600);
+        assert!(few >= 100, "each name is a step at least: {few}");
+        assert!(many <= 17 * few, "{few} steps for 100 names, {many} for 1,600");
+    }
 }

@@ -9,6 +9,7 @@
 //! of books. [`Follower`] brings the two together for whoever has a loop. Which names there are is the configuration's
 //! business, and what becomes of their addresses that of `selection` and `ruleset`.
 
+mod agenda;
 mod answer;
 mod book;
 mod document;
@@ -19,6 +20,7 @@ pub mod fuzzing;
 mod news;
 mod resolvers;
 mod schedule;
+mod steps;
 mod wanted;
 
 pub use answer::{Look, Reply, Said};

@@ -74,7 +74,7 @@ fn addresses(book: &Book, now: Timestamp) -> Vec<String> {
 #[test]
 fn an_answer_brings_addresses_and_the_next_look() {
     let mut book = book();
-    assert_eq!(book.due(start(), Duration::ZERO), [name()]);
+    assert_eq!(book.take_due(start(), Duration::ZERO), [name()]);
     let look = answered(&["198.51.100.7", "198.51.100.8"], &["2001:db8::7"]);
     let changed = apply(&mut book, &look, start());
     assert!(changed.addresses);
@@ -85,7 +85,7 @@ fn an_answer_brings_addresses_and_the_next_look() {
     assert_eq!((entry.ttl, entry.answered), (Some(60), Some(start())));
     assert_eq!(entry.aliases, ["edge.example.net"]);
     assert!(entry.due > after(53) && entry.due < after(60));
-    assert!(book.due(after(50), Duration::ZERO).is_empty());
+    assert!(book.take_due(after(50), Duration::ZERO).is_empty());
     assert!(apply(&mut book, &look, after(57)).is_empty(), "the same again is no change");
     assert_eq!(book.entry(&name()).unwrap().addresses[&all[0]].first, start());
     assert_eq!(book.entry(&name()).unwrap().addresses[&all[0]].last, after(57));
@@ -240,7 +240,7 @@ fn names_come_and_go_with_the_configuration() {
     let changed = book.want(&[other.clone()].into(), &BTreeSet::new(), &dns(), after(10));
     assert!(changed.addresses, "what is forgotten leaves the rules");
     assert!(book.addresses(after(10)).is_empty());
-    assert_eq!(book.due(after(10), Duration::ZERO), [other]);
+    assert_eq!(book.take_due(after(10), Duration::ZERO), [other]);
     assert!(apply(&mut book, &answered(&["198.51.100.7"], &[]), after(11)).is_empty());
     // The permission for special space may be withdrawn.
     let mut book = self::book();
@@ -274,7 +274,7 @@ fn a_clock_that_was_wrong_silences_no_name() {
     let mut book = book();
     let wrong = schedule::later(start(), Duration::from_secs(10 * 365 * 86_400));
     _ = apply(&mut book, &answered(&["198.51.100.7"], &[]), wrong);
-    assert_eq!(book.due(start(), Duration::ZERO), [name()]);
+    assert_eq!(book.take_due(start(), Duration::ZERO), [name()]);
 }
 
 /// A content network for a day: 200 addresses of which each answer holds 8, drawn anew every 30 s.
