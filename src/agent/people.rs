@@ -15,6 +15,7 @@ use crate::control::{Answer, Asked, Document, Failure, Operation, Request, Resto
 use crate::feed;
 use crate::guard;
 use crate::operate::{self, Kind, Offering, OperateError, Operator, Wish};
+use crate::os::command::configure_programs;
 use crate::publish::Retention;
 use crate::report::{History, Review};
 use crate::snapshot::{Cloud, Seen};
@@ -94,7 +95,13 @@ impl Engine {
                     }
                 });
             }
-            Request::Restore { overwrite } => {
+            Request::Restore { sets_only: true, .. } => {
+                self.delegate(answer, None, |operator| match operator.create_sets() {
+                    Ok(sets) => Answer::Restored(Restoration::from(sets.as_slice())),
+                    Err(error) => failed(&error),
+                });
+            }
+            Request::Restore { overwrite, sets_only: false } => {
                 self.delegate(answer, None, move |operator| {
                     match operator.restore(overwrite, Some(&by), clock::now()) {
                         Ok(restored) => Answer::Restored(Restoration::of(&restored)),
@@ -320,8 +327,10 @@ impl Engine {
 }
 
 /// Tries a configuration that was read: it is refused when it asks for what is not published, or for more than a firewall
-/// takes. A firewall that fails is no fault of the configuration.
+/// takes. A firewall that fails is no fault of the configuration. The programs are those of the configuration that is in use at
+/// the end.
 fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), String> {
+    let before = configure_programs(loaded.config.programs.paths());
     let order = Order {
         config: Arc::clone(&loaded.config),
         templates: Arc::clone(&loaded.templates),
@@ -331,6 +340,7 @@ fn tried(operator: &mut Operator, loaded: Loaded) -> Result<(Loaded, Worked), St
     let worked = jobs::work(operator, order);
     match &worked.result {
         Err(error) if matches!(error.kind(), Kind::Config | Kind::Limit) => {
+            configure_programs(before);
             Err(words(error.cause()))
         }
         _ => Ok((loaded, worked)),

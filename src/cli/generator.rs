@@ -34,6 +34,11 @@ pub struct GeneratorArgs {
     _late: Option<PathBuf>,
 }
 
+/// The agent's unit.
+const AGENT: &str = "tagwall.service";
+/// The units that load sets and rules at boot.
+const BOOT: [&str; 2] = ["tagwall-sets.service", "tagwall-boot.service"];
+
 /// Longest time that systemd may take to say its version: a boot waits for it.
 const VERSION_LIMIT: Duration = Duration::from_secs(2);
 
@@ -55,14 +60,21 @@ pub(super) fn run(cli: &Cli, args: &GeneratorArgs, printer: &Printer) -> anyhow:
             path.display()
         ));
     }
-    let folder = args.normal.join("tagwall.service.d");
-    files::create_dir_all_durable(&folder, 0o755)?;
-    let drop_in = Replacement {
-        path: folder.join("50-configuration.conf"),
-        contents: needs.drop_in(&cli.config, systemd_version()).into_bytes(),
-        mode: Some(0o644),
-    };
-    files::replace_all(&[drop_in])?;
+    let mut texts = vec![(AGENT, needs.drop_in(&cli.config, systemd_version()))];
+    if let Some(text) = needs.boot_drop_in(&cli.config) {
+        texts.extend(BOOT.map(|unit| (unit, text.clone())));
+    }
+    let mut drop_ins = Vec::new();
+    for (unit, text) in texts {
+        let folder = args.normal.join(format!("{unit}.d"));
+        files::create_dir_all_durable(&folder, 0o755)?;
+        drop_ins.push(Replacement {
+            path: folder.join("50-configuration.conf"),
+            contents: text.into_bytes(),
+            mode: Some(0o644),
+        });
+    }
+    files::replace_all(&drop_ins)?;
     Ok(Exit::Ok)
 }
 

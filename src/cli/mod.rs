@@ -40,7 +40,9 @@ use clap::Parser as _;
 use self::args::Command;
 use self::printer::Printer;
 use crate::agent::AgentError;
+use crate::config::Programs;
 use crate::operate::Kind;
+use crate::os::command::configure_programs;
 
 /// Parses the command line, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
     }
     cli.color.apply();
     let printer = Printer::new();
+    use_configured_programs(&cli);
     let outcome = match &cli.command {
         Command::Render(args) => render::run(&cli, args, &printer),
         Command::Check(args) => check::run(&cli, args, &printer),
@@ -96,6 +99,28 @@ pub fn main() -> ExitCode {
             printer.error(&error);
             exit_of(&error).into()
         }
+    }
+}
+
+/// Takes the paths of the firewall's programs from the configuration, for the commands that run them. A configuration that
+/// cannot be read leaves the usual places: what else is wrong with it is for the command to say.
+fn use_configured_programs(cli: &Cli) {
+    let runs_them = matches!(
+        cli.command,
+        Command::Render(_)
+            | Command::Run(_)
+            | Command::Status(_)
+            | Command::Rollback(_)
+            | Command::Restore(_)
+            | Command::Pause(_)
+            | Command::Resume
+            | Command::Approve(_)
+            | Command::Reject(_)
+            | Command::Rebaseline(_)
+            | Command::Belief(_)
+    );
+    if let Some(programs) = runs_them.then(|| Programs::read(&cli.config)).flatten() {
+        configure_programs(programs.paths());
     }
 }
 

@@ -18,6 +18,7 @@ mod names;
 mod network;
 mod notify;
 mod period;
+mod programs;
 mod publishing;
 mod serve;
 mod service;
@@ -36,6 +37,7 @@ pub use names::{Comment, Guid, HostName, Interface, Name, Region};
 pub use network::{Families, Network, space};
 pub use notify::*;
 pub use period::Period;
+pub use programs::{ProgramPath, Programs};
 pub use publishing::*;
 pub use serve::*;
 pub use service::{Ports, Protocol, Service, normalise};
@@ -108,6 +110,9 @@ pub struct Config {
     /// Generations.
     #[serde(default)]
     pub publish: Publishing,
+    /// The firewall's programs.
+    #[serde(default)]
+    pub programs: Programs,
     #[serde(skip)]
     source: Option<Arc<Source>>,
 }

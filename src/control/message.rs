@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Name;
 use crate::guard::{Decision, HoldId, Verdict};
 use crate::operate::{Kind, Offered};
-use crate::publish::{Became, Published, Restored};
+use crate::publish::{Became, Published, Restored, TargetSets};
 use crate::report::{History, HoldStatus, Review, Status};
 use crate::snapshot::Cloud;
 
@@ -60,6 +60,9 @@ pub enum Request {
     Restore {
         /// Foreign changes are overwritten also where `on-drift` is `hold`.
         overwrite: bool,
+        /// Absent ipset sets are created, and nothing else.
+        #[serde(default)]
+        sets_only: bool,
     },
     /// Pause, and bring back what targets took over.
     RestoreBeforeTakeOver {
@@ -246,6 +249,18 @@ impl Restoration {
     }
 }
 
+impl From<&[TargetSets]> for Restoration {
+    fn from(all: &[TargetSets]) -> Self {
+        let failed = all.iter().find_map(TargetSets::error);
+        Self {
+            targets: all.iter().map(ToString::to_string).collect(),
+            held: all.iter().any(TargetSets::has_conflict),
+            failed: failed
+                .map(|error| Failure { kind: Kind::Firewall, message: error.to_string() }),
+        }
+    }
+}
+
 /// Words for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
@@ -297,6 +312,7 @@ mod tests {
             Request::Rollback { generation: Some(3) },
             Request::Pause { reason: "ticket 4711".to_owned() },
             Request::Resume,
+            Request::Restore { overwrite: false, sets_only: true },
         ] {
             let line = serde_json::to_string(&Envelope::new(&request)).unwrap();
             assert!(line.starts_with(r#"{"format":"tagwall-control/1","command":""#), "{line}");

@@ -29,7 +29,9 @@ use crate::names::{Book, BookError};
 use crate::os::clock;
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
-use crate::publish::{Became, Companion, PublishError, Publisher, Restored, Retention};
+use crate::publish::{
+    self, Became, Companion, PublishError, Publisher, Restored, Retention, TargetSets,
+};
 use crate::render::RenderError;
 use crate::ruleset::RuleSet;
 use crate::snapshot::Cloud;
@@ -259,22 +261,24 @@ impl Operator {
         by: &str,
         now: Timestamp,
     ) -> Result<String, OperateError> {
+        if self.publisher.taken_over(target)?.is_empty() {
+            return Ok("no target took over anything; nothing was changed\n".to_owned());
+        }
         if self.memory.pause.is_none() {
             self.pause("what was there before a take-over was brought back", by, now)?;
         }
         let restored = self.publisher.restore_before_take_over(target)?;
-        if restored.is_empty() {
-            return Ok(
-                "no target took over anything; everything is paused until `tagwall resume`\n"
-                    .to_owned(),
-            );
-        }
         let names: Vec<&str> = restored.iter().map(Name::as_str).collect();
         Ok(format!(
             "brought back what {} had taken over; everything is paused: remove the target from the configuration, then \
              `tagwall resume`\n",
             names.join(", ")
         ))
+    }
+
+    /// Creates the absent ipset sets of the active generation, and changes nothing else.
+    pub fn create_sets(&self) -> Result<Vec<TargetSets>, OperateError> {
+        Ok(publish::create_sets(self.publisher.store())?)
     }
 
     /// Brings an earlier generation back and pins it. Without a number: the last whose rules differ from those in force.

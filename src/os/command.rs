@@ -15,20 +15,19 @@
 //! A child holds the [lock](super::lock) of this process while it runs. Calls block.
 
 mod error;
+mod programs;
 mod run;
 
-use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::Access;
-
 pub use error::{CommandError, last_lines};
+pub use programs::{configure_programs, find_program};
 
-/// The search path of children, and the only folders in which [`find_program`] looks.
+/// The search path of children, and the only folders in which [`find_program`] looks for what has no configured path.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Time limit of a command that sets none. A kernel rule set of every service tag takes 2 seconds.
@@ -146,18 +145,6 @@ impl fmt::Debug for BoundedCommand {
             .field("output_limit", &self.output_limit)
             .finish_non_exhaustive()
     }
-}
-
-/// Finds a program that this process may execute in the folders of [`PATH`], never elsewhere.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    if name.is_empty() || name.contains('/') {
-        return None;
-    }
-    env::split_paths(PATH).map(|folder| folder.join(name)).find(|path| is_executable(path))
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]

@@ -151,25 +151,34 @@ impl Publisher {
         Ok(restored)
     }
 
+    /// The targets, or one of them, that took something over of which there is a copy.
+    pub fn taken_over(&self, only: Option<&Name>) -> Result<Vec<Name>, PublishError> {
+        let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for (name, record) in self.store.read(number)?.manifest.targets {
+            let wanted = record.kernel.is_some() && only.is_none_or(|only| *only == name);
+            if wanted && takeover::copy_of(self.store.dir(), &name)?.is_some() {
+                taken.push(name);
+            }
+        }
+        Ok(taken)
+    }
+
     /// Brings back what targets had taken over: all of them, or one. The rules of these targets are out of the kernel then.
     pub fn restore_before_take_over(&self, only: Option<&Name>) -> Result<Vec<Name>, PublishError> {
         let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
         let manifest = self.store.read(number)?.manifest;
-        let mut done = Vec::new();
-        for (name, record) in &manifest.targets {
-            if only.is_some_and(|only| only != name) {
-                continue;
-            }
+        let taken = self.taken_over(only)?;
+        for name in &taken {
+            let Some(record) = manifest.targets.get(name) else { continue };
             let Some(kernel) = &record.kernel else { continue };
-            let Some(saved) = takeover::copy_of(self.store.dir(), name)? else { continue };
+            let saved = takeover::copy_of(self.store.dir(), name)?.unwrap_or_default();
             let firewall = Firewall::new(kernel, record.time_limit());
-            let failed = |error: FirewallError| {
+            firewall.put_back(&saved).map_err(|error| {
                 StepFailure::new(name, Step::Undo, error).with_aftermath(String::new())
-            };
-            firewall.put_back(&saved).map_err(failed)?;
-            done.push(name.clone());
+            })?;
         }
-        Ok(done)
+        Ok(taken)
     }
 
     /// Whether the kernel's object of a target is another one than when it was compared last, and not by a load of ours.

@@ -20,6 +20,7 @@ mod publisher;
 mod request;
 mod retention;
 mod rollback;
+mod sets;
 mod step;
 mod store;
 mod takeover;
@@ -36,6 +37,7 @@ pub use manifest::{
 pub use publisher::{Published, Publisher};
 pub use request::{DeltaFrom, Request};
 pub use retention::Retention;
+pub use sets::{TargetSets, create_sets};
 pub use step::{Step, Took};
 pub use store::{Generation, Store};
 pub use watch::RulesetWatch;

@@ -45,6 +45,8 @@ pub(super) struct Needs {
     pub(super) unwritable: Vec<PathBuf>,
     /// What is read from places that the unit hides.
     pub(super) hidden: Hidden,
+    /// The firewall's programs that the configuration names.
+    programs: Vec<PathBuf>,
 }
 
 impl Needs {
@@ -73,6 +75,9 @@ impl Needs {
         // What a command does is not known.
         needs.network |= needs.commands;
         needs.hidden = Hidden::of(config, &needs.folders);
+        needs.programs = config.programs.paths().into_values().collect();
+        needs.programs.sort();
+        needs.programs.dedup();
         needs
     }
 
@@ -111,16 +116,14 @@ impl Needs {
     }
 
     pub(super) fn drop_in(&self, config: &Path, systemd: Option<u32>) -> String {
-        let mut text = format!(
-            "# What {} needs. Written by tagwall-generator at boot and at `systemctl daemon-reload`.\n\n[Service]\n",
-            config.display().to_string().replace(char::is_control, "?")
-        );
+        let mut text = head(config);
         if systemd.is_some_and(|version| version >= RESTART_STEPS) {
             text.push_str("RestartSteps=8\nRestartMaxDelaySec=5min\n");
         }
         self.write_capabilities(&mut text);
         if self.kernel {
             _ = write!(text, "RestrictAddressFamilies=AF_NETLINK\nExecPaths={PROGRAMS}\n");
+            self.write_programs(&mut text);
         }
         if self.iptables {
             text.push_str("# The lock that every user of iptables-legacy takes.\nReadWritePaths=-/run/xtables.lock\n");
@@ -135,6 +138,27 @@ impl Needs {
         }
         self.write_folders(&mut text);
         text
+    }
+
+    /// The drop-in of the units that load rules at boot; none where they need nothing more than they have.
+    pub(super) fn boot_drop_in(&self, config: &Path) -> Option<String> {
+        if self.programs.is_empty() {
+            return None;
+        }
+        let mut text = head(config);
+        self.write_programs(&mut text);
+        Some(text)
+    }
+
+    fn write_programs(&self, text: &mut String) {
+        if !self.programs.is_empty() {
+            text.push_str(
+                "# Programs of [programs]. Libraries elsewhere than in /usr/lib are to be added.\n",
+            );
+        }
+        for program in &self.programs {
+            _ = writeln!(text, "ExecPaths=\"-{}\"", escaped(program));
+        }
     }
 
     fn write_capabilities(&self, text: &mut String) {
@@ -188,6 +212,14 @@ impl Needs {
     }
 }
 
+/// The first lines of a drop-in.
+fn head(config: &Path) -> String {
+    format!(
+        "# What {} needs. Written by tagwall-generator at boot and at `systemctl daemon-reload`.\n\n[Service]\n",
+        config.display().to_string().replace(char::is_control, "?")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +259,21 @@ mod tests {
             iptables.contains("\nCapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n"),
             "{iptables}"
         );
+    }
+
+    #[test]
+    fn configured_programs_may_be_executed_by_agent_and_boot_units() {
+        let target = "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\n";
+        let none = needs(target);
+        assert_eq!(none.boot_drop_in(Path::new("/c")), None);
+        let programs = "[programs]\nnft = \"/opt/50%/nft\"\nipset = \"/opt/ipset\"\n";
+        let needs = needs(&format!("{target}{programs}"));
+        let agent = needs.drop_in(Path::new("/c"), None);
+        let boot = needs.boot_drop_in(Path::new("/c")).unwrap();
+        for text in [agent, boot] {
+            assert!(text.contains("\nExecPaths=\"-/opt/50%%/nft\"\n"), "{text}");
+            assert!(text.contains("\nExecPaths=\"-/opt/ipset\"\n"), "{text}");
+        }
     }
 
     #[test]

@@ -72,7 +72,10 @@ pub enum CommandError {
         stderr: Vec<u8>,
     },
     /// A signal ended it.
-    #[error("{} was ended by signal {signal}{}", Call(.program, .args), Words(.stderr))]
+    #[error(
+        "{} was ended by signal {}{}",
+        Call(.program, .args), SignalName(*.signal), Words(.stderr)
+    )]
     Signalled {
         /// Its path.
         program: PathBuf,
@@ -174,6 +177,27 @@ impl fmt::Display for Call<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Shows the number of a signal and, where it is a usual one, its name.
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            4 => "SIGILL",
+            6 => "SIGABRT",
+            7 => "SIGBUS",
+            8 => "SIGFPE",
+            9 => "SIGKILL",
+            11 => "SIGSEGV",
+            13 => "SIGPIPE",
+            15 => "SIGTERM",
+            31 => "SIGSYS",
+            other => return write!(formatter, "{other}"),
+        };
+        write!(formatter, "{} ({name})", self.0)
     }
 }
 

@@ -203,7 +203,7 @@ fn no_zombie_and_no_descriptor_is_left() {
     let role = "no_zombie";
     if crate::os::testing::role().as_deref() != Some(role) {
         // Alone in a process, because the other tests have children and descriptors too.
-        let myself = env::current_exe().unwrap();
+        let myself = std::env::current_exe().unwrap();
         let test = "os::command::tests::no_zombie_and_no_descriptor_is_left";
         assert!(crate::os::testing::rerun(&myself, test, role).status().unwrap().success());
         return;
@@ -227,6 +227,17 @@ fn programs_are_found_in_the_fixed_path_only() {
     for name in ["", "no-such-program", "/bin/sh", "../bin/sh", "."] {
         assert_eq!(find_program(name), None, "{name}");
     }
+}
+
+#[test]
+fn configured_program_is_found_where_it_is_configured() {
+    let path = PathBuf::from("/nonexistent/tagwall-stand-in");
+    configure_programs([("tagwall-stand-in", path.clone())].into());
+    assert_eq!(find_program("tagwall-stand-in"), Some(path.clone()));
+    assert!(find_program("sh").is_some_and(|shell| shell.ends_with("sh")));
+    let before = configure_programs(std::collections::BTreeMap::new());
+    assert_eq!(before["tagwall-stand-in"], path);
+    assert_eq!(find_program("tagwall-stand-in"), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod iptables;
 mod nft;
 mod nftables;
 mod ownership;
+mod sets;
 mod stale;
 mod update;
 
@@ -30,6 +31,7 @@ pub use drift::Drift;
 pub(super) use drift::unified;
 pub(super) use nft::{Netfilter, Staged};
 pub use ownership::Foreign;
+pub(super) use sets::{CreatedSets, create as create_sets};
 pub(super) use stale::{Object, objects, remove};
 pub(super) use update::Update;
 
@@ -41,7 +43,9 @@ const OUTPUT_LIMIT: usize = 256 << 20;
 #[non_exhaustive]
 pub enum FirewallError {
     /// A program is not installed.
-    #[error("{0} is not installed; install it, or set apply = \"off\"")]
+    #[error(
+        "{0} is not installed; install it, name its path in [programs], or set apply = \"off\""
+    )]
     NoProgram(&'static str),
     /// The program that connections are deleted with is not installed.
     #[error(
@@ -50,7 +54,15 @@ pub enum FirewallError {
     NoConntrack,
     /// A command failed.
     #[error(transparent)]
-    Command(#[from] CommandError),
+    Command(CommandError),
+    /// A program crashed.
+    #[error("{error}; {}", likely_cause(.name))]
+    Crashed {
+        /// Its name in `[programs]`.
+        name: String,
+        /// How it ended.
+        error: CommandError,
+    },
     /// A file of the generation cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -148,6 +160,36 @@ impl fmt::Display for Lost<'_> {
         }
         Ok(())
     }
+}
+
+/// The signals by which a faulty program ends: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
+const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
+
+impl From<CommandError> for FirewallError {
+    fn from(error: CommandError) -> Self {
+        match &error {
+            CommandError::Signalled { program, signal, .. } if CRASHES.contains(signal) => {
+                let file = program.file_name().unwrap_or_default().to_string_lossy();
+                // A configured file may be called `nft-1.1.3`.
+                let name = if file.starts_with("nft") { "nft".into() } else { file };
+                Self::Crashed { name: name.into_owned(), error }
+            }
+            _ => Self::Command(error),
+        }
+    }
+}
+
+/// The likely cause of a crash, and the way out. Measured: nft 0.9.8 and 1.0.6 end by SIGSEGV on sets and maps that nft from
+/// 1.1.2 on declared, as kube-proxy's and Calico's images do.
+fn likely_cause(name: &str) -> String {
+    let cause = if name == "nft" {
+        "nft before 1.1.2 crashes on sets and maps that a newer nft, often in a container, declared on this host"
+    } else {
+        "the program is faulty, or older than the one that loaded rules of this host"
+    };
+    format!(
+        "likely cause: {cause}; name a newer program: `[programs] {name} = \"/path/of/a/newer/{name}\"`"
+    )
 }
 
 impl FirewallError {
