@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::bed::{Bed, Counters, Place, SOURCE};
-use crate::cells::{Kind, Mode, configuration, host, template};
+use crate::cells::{Kind, Mode, Template, configuration, host};
 use crate::traffic::{Connects, during};
 
 /// Fewest loads of a control: what it loses is seen in most, but not in each.
@@ -119,6 +119,9 @@ fn run(bed: &Bed, mode: Mode, kind: Kind, settings: &Settings) -> Result<Measure
         }
         _ => site.alternate(settings.loads),
     })?;
+    if kind == Kind::Template {
+        site.assert_declared()?;
+    }
     Ok(measured(&before, &bed.counters()?, connects, elapsed, loads))
 }
 
@@ -162,7 +165,8 @@ impl Site<'_> {
     fn write_configurations(&self, kind: Kind, elements: usize) -> Result<(), String> {
         let templates = self.folder.join("templates");
         if kind == Kind::Template
-            && let Some((name, declaration, changed)) = template(self.mode)
+            && let Some(Template { name, declaration: [declaration, changed], .. }) =
+                Template::new(self.mode)
         {
             let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(name);
             let text = std::fs::read_to_string(&built_in)
@@ -226,6 +230,22 @@ impl Site<'_> {
         };
         let rules = self.bed.must(Place::Firewall, command, "")?;
         if rules.contains("drift") { Err("restore left the drift".to_owned()) } else { Ok(()) }
+    }
+
+    /// Fails where the kernel keeps the built-in declaration of a set.
+    fn assert_declared(&self) -> Result<(), String> {
+        let Some(Template { listed, .. }) = Template::new(self.mode) else { return Ok(()) };
+        self.tagwall("second", &["render"])?;
+        let command: &[&str] = if self.mode.is_nftables() {
+            &["nft", "-t", "list", "sets"]
+        } else {
+            &["ipset", "list", "-t"]
+        };
+        let sets = self.bed.must(Place::Firewall, command, "")?;
+        if sets.contains(listed) {
+            return Ok(());
+        }
+        Err(format!("the sets are not declared as the template says (no {listed:?})"))
     }
 
     fn generation(&self) -> Option<PathBuf> {

@@ -1,9 +1,10 @@
 //! Modes, kinds of change, and the two configurations between which a cell alternates.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
-use crate::bed::SOURCE;
+use crate::bed::{ALLOWED, FORBIDDEN, SOURCE};
 
 /// How the target lives on the firewall, and by which program it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub(crate) enum Kind {
     GroupName,
     Prefix,
     Template,
+    SetsAndRules,
     Everything,
     Restore,
     Control,
@@ -77,7 +79,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Nothing,
         Self::Addresses,
         Self::Ports,
@@ -93,6 +95,7 @@ impl Kind {
         Self::GroupName,
         Self::Prefix,
         Self::Template,
+        Self::SetsAndRules,
         Self::Everything,
         Self::Restore,
         Self::Control,
@@ -116,6 +119,7 @@ impl Kind {
             Self::GroupName => "group-name",
             Self::Prefix => "prefix",
             Self::Template => "template",
+            Self::SetsAndRules => "sets-and-rules",
             Self::Everything => "everything",
             Self::Restore => "restore",
             Self::Control => "control",
@@ -175,6 +179,7 @@ struct Site {
     hash_size: usize,
     rest: &'static str,
     template: bool,
+    regrouped: bool,
 }
 
 /// The configuration of a cell: the first, or the second that differs by the kind of change.
@@ -202,6 +207,7 @@ pub(crate) fn configuration(
         hash_size: 4_096,
         rest: "reject",
         template: false,
+        regrouped: false,
     };
     if second {
         change(&mut site, mode, kind);
@@ -227,6 +233,9 @@ fn change(site: &mut Site, mode: Mode, kind: Kind) {
         Kind::GroupName | Kind::Control => site.group = "cloud",
         Kind::Prefix => site.prefix = "az-",
         Kind::Template => site.template = true,
+        // Old rules with new sets, and new rules with old sets, would refuse the allowed destination
+        // and let the forbidden one through.
+        Kind::SetsAndRules => site.regrouped = true,
         Kind::Everything => {
             site.group = "cloud";
             site.more_prefixes = true;
@@ -243,12 +252,13 @@ fn change(site: &mut Site, mode: Mode, kind: Kind) {
 
 /// Every second /28 from 198.18.0.0 on, so that no two can be joined; the forbidden destination
 /// lies between the first two.
-fn prefixes(count: usize, more: bool) -> String {
+fn prefixes(indexes: Range<usize>, more: bool) -> String {
     let net = |index: usize| {
         let address = 0xc612_0000 + u32::try_from(32 * index).unwrap_or(0);
         format!("\"{}/28\"", std::net::Ipv4Addr::from_bits(address))
     };
-    let mut all: Vec<String> = (0..count).map(net).collect();
+    let count = indexes.end;
+    let mut all: Vec<String> = indexes.map(net).collect();
     all.push("\"2001:db8:1::/48\"".to_owned());
     if more {
         all.extend((count..count + 4).map(net));
@@ -274,11 +284,14 @@ fn written(site: &Site, mode: Mode, elements: usize, templates: &Path) -> String
     let elements = if plain { elements.min(500) } else { elements };
     text.push_str(&format!(
         "[groups.{group}]\nprefixes = [{}]\n",
-        prefixes(elements, site.more_prefixes)
+        prefixes(usize::from(site.regrouped)..elements, site.more_prefixes)
     ));
-    text.push_str("[groups.other]\nprefixes = [\"203.0.113.0/24\", \"2001:db8:2::/48\"]\n");
+    let (also, other_ports) = if site.regrouped { (ALLOWED, *ports) } else { (FORBIDDEN, "443") };
+    text.push_str(&format!(
+        "[groups.other]\nprefixes = [\"{also}/32\", \"203.0.113.0/24\", \"2001:db8:2::/48\"]\n"
+    ));
     text.push_str(&rule("stream", group, ports));
-    text.push_str(&rule("other", "other", "443"));
+    text.push_str(&rule("other", "other", other_ports));
     if site.more_rules {
         text.push_str("[groups.third]\nprefixes = [\"192.0.2.0/24\", \"2001:db8:4::/48\"]\n");
         text.push_str(&rule("third", "third", "443"));
@@ -306,20 +319,31 @@ fn written(site: &Site, mode: Mode, elements: usize, templates: &Path) -> String
     text
 }
 
-/// The built-in template that a mode's changed one replaces, and what it replaces in it: the
-/// declaration of a set.
-pub(crate) fn template(mode: Mode) -> Option<(&'static str, &'static str, &'static str)> {
-    match mode {
-        Mode::NftablesOwn => Some(("nftables/own.nft", "flags interval", AUTO_MERGE)),
-        Mode::NftablesEmbed => Some(("nftables/embed.nft", "flags interval", AUTO_MERGE)),
-        Mode::IpsetNft | Mode::IpsetLegacy => {
-            Some(("iptables/sets.ipset", " -exist", " counters -exist"))
-        }
-        Mode::PlainNft | Mode::PlainLegacy => None,
-    }
+/// A user's template that declares sets in another way than the built-in one.
+pub(crate) struct Template {
+    /// The built-in template that it replaces.
+    pub(crate) name: &'static str,
+    /// A part of the built-in declaration, and what stands in its place.
+    pub(crate) declaration: [&'static str; 2],
+    /// What a listing of the sets has where they are declared so.
+    pub(crate) listed: &'static str,
 }
 
-const AUTO_MERGE: &str = "flags interval\n\t\tauto-merge";
+impl Template {
+    /// The template of a mode that has sets.
+    pub(crate) fn new(mode: Mode) -> Option<Self> {
+        let counted = ["flags interval", "flags interval\n\t\tcounter"];
+        let (name, declaration, listed) = match mode {
+            Mode::NftablesOwn => ("nftables/own.nft", counted, "counter"),
+            Mode::NftablesEmbed => ("nftables/embed.nft", counted, "counter"),
+            Mode::IpsetNft | Mode::IpsetLegacy => {
+                ("iptables/sets.ipset", [" -exist", " counters -exist"], "counters")
+            }
+            Mode::PlainNft | Mode::PlainLegacy => return None,
+        };
+        Some(Self { name, declaration, listed })
+    }
+}
 
 /// The host's own rules: they give tagwall's chains their packets, and refuse what comes back.
 /// Each is a command with its standard input.
