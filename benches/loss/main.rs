@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench loss -- [--mode NAME]... [--change NAME]... [--loads N] [--rate N]
-//!                             [--elements N] [--binary FILE] [--json]
+//!                             [--elements N] [--binary FILE] [--json | --markdown]
 //! ```
 //!
 //! For each cell a client sends allowed and forbidden UDP packets (10,000 of each a second) and
@@ -28,14 +28,23 @@ use std::time::Duration;
 
 use cell::{Settings, measure};
 use cells::{Kind, Mode};
-use report::{Row, document, heading};
+use report::{Row, document, heading, markdown};
 
 /// The command line.
 struct Options {
     settings: Settings,
     modes: Vec<Mode>,
     kinds: Vec<Kind>,
-    json: bool,
+    form: Form,
+}
+
+/// How the result is printed.
+#[derive(PartialEq)]
+enum Form {
+    /// A line for each cell, as soon as it is measured.
+    Text,
+    Json,
+    Markdown,
 }
 
 fn main() -> ExitCode {
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
         println!("skipped: {reason}");
         return ExitCode::SUCCESS;
     }
-    if !options.json {
+    if options.form == Form::Text {
         println!("{}", heading());
     }
     let mut rows = Vec::new();
@@ -58,14 +67,16 @@ fn main() -> ExitCode {
         for kind in &options.kinds {
             let row =
                 Row { mode: *mode, kind: *kind, cell: measure(*mode, *kind, &options.settings) };
-            if !options.json {
+            if options.form == Form::Text {
                 println!("{}", row.text());
             }
             rows.push(row);
         }
     }
-    if options.json {
-        println!("{:#}", document(&rows, &options.settings));
+    match options.form {
+        Form::Text => {}
+        Form::Json => println!("{:#}", document(&rows, &options.settings)),
+        Form::Markdown => println!("{}", markdown(&rows, &options.modes, &options.kinds)),
     }
     ExitCode::from(u8::from(!rows.iter().all(Row::is_good)))
 }
@@ -82,7 +93,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         },
         modes: Vec::new(),
         kinds: Vec::new(),
-        json: false,
+        form: Form::Text,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -90,7 +101,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         match argument.as_str() {
             // Given by cargo.
             "--bench" => {}
-            "--json" => options.json = true,
+            "--json" => options.form = Form::Json,
+            "--markdown" => options.form = Form::Markdown,
             "--loads" => options.settings.loads = number(value()?)?,
             "--rate" => options.settings.rate = number(value()?)?,
             "--elements" => options.settings.elements = number(value()?)? as usize,

@@ -71,6 +71,34 @@ pub(crate) fn heading() -> String {
     )
 }
 
+/// The table as Markdown: a row for each kind of change, a column for each mode; allowed packets
+/// lost, connections refused or timed out, forbidden packets let through, and loads.
+pub(crate) fn markdown(rows: &[Row], modes: &[Mode], kinds: &[Kind]) -> String {
+    let mut text = "| change |".to_owned();
+    for mode in modes {
+        text.push_str(&format!(" {mode} |"));
+    }
+    text.push_str(&format!("\n|---|{}", "---|".repeat(modes.len())));
+    for kind in kinds {
+        text.push_str(&format!("\n| {kind} |"));
+        let of_kind = rows.iter().filter(|row| row.kind == *kind);
+        for row in of_kind {
+            text.push_str(&match &row.cell {
+                Cell::NotApplicable(reason) => format!(" not applicable: {reason} |"),
+                Cell::Failed(_) => " the load fails |".to_owned(),
+                Cell::Measured(cell) => format!(
+                    " {}, {}, {} / {} |",
+                    cell.lost,
+                    cell.refused + cell.timed_out + cell.cut,
+                    cell.leaked,
+                    cell.loads
+                ),
+            });
+        }
+    }
+    text
+}
+
 /// All of it as JSON.
 pub(crate) fn document(rows: &[Row], settings: &Settings) -> Value {
     let cells: Vec<Value> = rows
