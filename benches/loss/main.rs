@@ -14,7 +14,11 @@
 //!
 //! Needs root, `ip`, `nft`, `unshare`, and what the modes name (`iptables`, `ipset`).
 
-#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures, and what it has measured so far"
+)]
 
 mod bed;
 mod cell;
@@ -67,8 +71,9 @@ fn main() -> ExitCode {
         for kind in &options.kinds {
             let row =
                 Row { mode: *mode, kind: *kind, cell: measure(*mode, *kind, &options.settings) };
-            if options.form == Form::Text {
-                println!("{}", row.text());
+            match options.form {
+                Form::Text => println!("{}", row.text()),
+                Form::Json | Form::Markdown => eprintln!("{}", row.text()),
             }
             rows.push(row);
         }
