@@ -60,7 +60,7 @@ config() { # NAME PREFIXES TARGET
     } > "$work/$1.toml"
 }
 block() { # TABLE PREFIXES: the set refilled in block form.
-    printf 'flush set inet %s tw-a-v4\ntable inet %s { set tw-a-v4 { type ipv4_addr; flags interval; elements = {\n%s\n} } }\n' "$1" "$1" "$2"
+    printf 'flush set inet %s tw-a-v4\ntable inet %s { set tw-a-v4 { type ipv4_addr; flags interval; elements = {\n%s\n} }\n}\n' "$1" "$1" "$2"
 }
 reading() { # TABLE: what is left to do after the least load.
     echo "nft -j -t list ruleset > /dev/null && nft -j list set inet $1 tw-a-v4 > /dev/null"
