@@ -233,8 +233,8 @@ fn change(site: &mut Site, mode: Mode, kind: Kind) {
         Kind::GroupName | Kind::Control => site.group = "cloud",
         Kind::Prefix => site.prefix = "az-",
         Kind::Template => site.template = true,
-        // Old rules with new sets, and new rules with old sets, would refuse the allowed destination
-        // and let the forbidden one through.
+        // Old rules with new sets, and new rules with old sets, would refuse the allowed
+        // destination and let the forbidden one through.
         Kind::SetsAndRules => site.regrouped = true,
         Kind::Everything => {
             site.group = "cloud";
@@ -367,18 +367,12 @@ pub(crate) fn host(mode: Mode) -> Vec<(Vec<&'static str>, String)> {
             vec![(vec!["nft", "-f", "-"], text)]
         }
         _ => {
-            let v4 = format!(
-                "*filter\n:TAGWALL - [0:0]\n:TAGWALL2 - [0:0]\n-A FORWARD -j TAGWALL\n\
-                 -A FORWARD -j TAGWALL2\n-A FORWARD -s {SOURCE} -p tcp -j REJECT --reject-with \
-                 tcp-reset\n-A FORWARD -s {SOURCE} -j REJECT --reject-with icmp-admin-prohibited\n\
-                 COMMIT\n"
+            // tagwall puts its jump in front of these.
+            let text = format!(
+                "*filter\n-A FORWARD -s {SOURCE} -p tcp -j REJECT --reject-with tcp-reset\n\
+                 -A FORWARD -s {SOURCE} -j REJECT --reject-with icmp-admin-prohibited\nCOMMIT\n"
             );
-            let v6 = "*filter\n:TAGWALL - [0:0]\n:TAGWALL2 - [0:0]\n-A FORWARD -j TAGWALL\n\
-                      -A FORWARD -j TAGWALL2\nCOMMIT\n";
-            vec![
-                (vec!["iptables-restore", "-n", "-w", "5"], v4),
-                (vec!["ip6tables-restore", "-n", "-w", "5"], v6.to_owned()),
-            ]
+            vec![(vec!["iptables-restore", "-n", "-w", "5"], text)]
         }
     }
 }
