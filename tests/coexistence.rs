@@ -16,6 +16,8 @@ mod kube;
 #[path = "common/netns.rs"]
 mod netns;
 
+use std::sync::OnceLock;
+
 use foreign::Snapshot;
 use host::{Host, text};
 use netns::{PacketBed, Probe, Transport, Verdict, hindrance};
@@ -27,7 +29,8 @@ const ALLOWED: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
 const ELSEWHERE: [&str; 2] = ["198.51.100.200", "2001:db8:52::1"];
 const NARROW: &str = "\"198.51.100.0/25\", \"2001:db8:51::/48\"";
 const WIDE: &str = "\"198.51.100.0/24\", \"2001:db8:51::/48\", \"2001:db8:52::/48\"";
-/// Consent needed (docs/exit-codes.md).
+/// Exit codes (docs/exit-codes.md): a firewall refused, and consent needed.
+const FIREWALL: i32 = 7;
 const CONSENT: i32 = 10;
 
 /// The packages of Docker.
@@ -117,8 +120,7 @@ fn lives<'b>(
     foreign::load(host);
     let before = Snapshot::new(host);
     let untouched = |host: &Host<'_>, when: &str| {
-        let now = Snapshot::new(host);
-        assert_eq!(now, before, "{when}: objects of others changed");
+        Snapshot::new(host).assert_is(&before, when);
     };
     configure(host, NARROW, target);
     tagwall(host, &["check"]);
@@ -250,15 +252,23 @@ const BUS: &str = r#"<busconfig>
 </busconfig>
 "#;
 
+/// firewalld's rules as it loaded them first.
+static FIREWALLD_RULES: OnceLock<String> = OnceLock::new();
+
 /// The rules of the policy are the last that firewalld loads.
 const FIREWALLD_IS_READY: &str = "nft list table inet firewalld | grep -q 10.20.0.0/24";
 
-/// A reload makes firewalld's table again.
+/// A reload makes firewalld's table again, with the same rules.
 fn reload_firewalld(host: &mut Host<'_>) {
-    let table = "nft -a list table inet firewalld | sed -n 's/^table .* handle //p'";
-    let before = host.shell(table);
+    let handle = "nft -a list table inet firewalld | sed -n 's/^table .* handle //p'";
+    let rules = "nft -s list table inet firewalld";
+    let before = host.shell(handle);
+    host.write("/tmp/firewalld.before", &FIREWALLD_RULES.get_or_init(|| host.shell(rules)).clone());
     host.shell("kill -HUP $(cat /proc/[0-9]*/stat | awk '$2 == \"(firewalld)\" { print $1 }')");
-    let made_again = format!("test \"$({table})\" != '{}' && {FIREWALLD_IS_READY}", before.trim());
+    let made_again = format!(
+        "test \"$({handle})\" != '{}' && {rules} | cmp -s - /tmp/firewalld.before",
+        before.trim()
+    );
     host.wait_until(&made_again, "firewalld");
 }
 
@@ -279,7 +289,7 @@ fn tables_with_an_owner() {
     let output = host.attempt(&[BINARY, "render"], "");
     let printed = text(&output.stderr);
     assert!(!output.status.success() && printed.contains("owner"), "{printed}");
-    assert_eq!(Snapshot::new(&host), before, "objects of others changed");
+    Snapshot::new(&host).assert_is(&before, "refused");
 }
 
 #[test]
@@ -319,7 +329,7 @@ fn docker() {
     configure(&host, NARROW, target);
     let before = Snapshot::new(&host);
     tagwall_ends(&host, &["render"], CONSENT);
-    assert_eq!(Snapshot::new(&host), before, "objects of others changed");
+    Snapshot::new(&host).assert_is(&before, "refused");
     assert!(host.run(&["iptables", "-S", "DOCKER-USER"]).contains("203.0.113.66"));
 }
 
@@ -358,7 +368,8 @@ fn embed_in_a_table_of_iptables_is_refused() {
         "[targets.edge]\napply = \"automatic\"\nfamilies = \"ipv4\"\n[targets.edge.nftables]\n\
          mode = \"embed\"\nfamily = \"ip\"\negress = [\"wan0\"]\n",
     );
-    tagwall_ends(&host, &["render"], CONSENT);
+    let printed = tagwall_ends(&host, &["render"], FIREWALL);
+    assert!(printed.contains("iptables keeps it"), "{printed}");
     assert_eq!(host.run(&["iptables-nft", "-S"]), before);
 }
 

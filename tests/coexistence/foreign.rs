@@ -128,27 +128,54 @@ fn by_set(mut sets: Vec<String>, line: &str) -> Vec<String> {
 
 /// Everything of others on the host, in the forms in which its programs list it.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Snapshot {
-    nft: Vec<String>,
-    iptables: Vec<String>,
-    ipsets: Vec<String>,
-}
+pub(crate) struct Snapshot(Vec<String>);
 
 impl Snapshot {
     pub(crate) fn new(host: &Host<'_>) -> Self {
-        let mut iptables = Vec::new();
+        let mut lines = nft(host);
         for program in ["iptables-save", "ip6tables-save"] {
-            iptables.extend(host.run(&[program]).lines().filter_map(|line| {
-                let ours = line.contains("TAGWALL") || line.contains("tw-");
-                // Counters and dates change by themselves.
-                let line = line.split(" [").next().unwrap_or(line);
-                (!ours && !line.starts_with('#')).then(|| line.to_owned())
-            }));
+            lines.extend(iptables(program, &host.run(&[program])));
         }
         let saved = host.run(&["ipset", "save"]);
-        let ipsets = saved.lines().filter(|line| !line.contains(" tw-")).map(ToOwned::to_owned);
-        Self { nft: nft(host), iptables, ipsets: ipsets.collect() }
+        lines.extend(saved.lines().filter(|line| !line.contains(" tw-")).map(ToOwned::to_owned));
+        Self(lines)
     }
+
+    /// Fails where something of others is not as it was.
+    pub(crate) fn assert_is(&self, before: &Self, when: &str) {
+        let missing = before.0.iter().filter(|line| !self.0.contains(line));
+        let new = self.0.iter().filter(|line| !before.0.contains(line));
+        let differences: Vec<String> = missing
+            .map(|line| format!("- {line}"))
+            .chain(new.map(|line| format!("+ {line}")))
+            .collect();
+        assert!(differences.is_empty(), "{when}: objects of others changed: {differences:#?}");
+        assert!(self == before, "{when}: objects of others have another order");
+    }
+}
+
+/// Rules and chains of others with their tables. Built-in chains that accept are there as soon as
+/// somebody asks for them.
+fn iptables(program: &str, saved: &str) -> Vec<String> {
+    let mut table = "";
+    let mut lines = Vec::new();
+    for line in saved.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+            continue;
+        }
+        let ours = line.contains("TAGWALL") || line.contains("tw-");
+        let line = line.split(" [").next().unwrap_or(line);
+        if ours
+            || line.starts_with('#')
+            || line == "COMMIT"
+            || (line.starts_with(':') && line.ends_with(" ACCEPT"))
+        {
+            continue;
+        }
+        lines.push(format!("{program} {table} {line}"));
+    }
+    lines
 }
 
 /// Every object of nftables that is neither tagwall's nor in a table that iptables keeps.
