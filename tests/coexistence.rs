@@ -422,9 +422,10 @@ fn netfilter_persistent() {
         for set in $(ipset list -n); do ipset destroy $set 2>/dev/null || true; done
         for set in $(ipset list -n); do ipset destroy $set; done";
     host.shell(boot);
-    let alone = host.attempt(&["netfilter-persistent", "start"], "");
-    assert!(!alone.status.success(), "rules that name absent sets were loaded");
-    assert!(!host.run(&["iptables", "-S"]).contains("-P FORWARD DROP"), "half of the rules");
+    // It may end with 0 all the same.
+    host.attempt(&["netfilter-persistent", "start"], "");
+    let rules = host.run(&["iptables", "-S"]);
+    assert!(!rules.contains("-P FORWARD DROP"), "rules that name absent sets were loaded: {rules}");
     for line in blocks("netfilter-persistent", "sh host").concat().lines() {
         host.shell(&line.replace("tagwall restore", &format!("{BINARY} restore")));
     }
