@@ -32,6 +32,7 @@ pub mod operate;
 pub mod os;
 pub mod pipeline;
 pub mod prefix;
+pub mod probe;
 pub mod publish;
 pub mod render;
 pub mod report;

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["agent"],
     &["control", "notify", "serve"],
     &["operate", "report"],
-    &["feed", "names", "publish", "state"],
+    &["feed", "names", "probe", "publish", "state"],
     &["web"],
     &["pipeline"],
     &["render"],

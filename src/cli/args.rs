@@ -14,6 +14,7 @@ use super::explain::ExplainArgs;
 use super::generator::GeneratorArgs;
 use super::init::InitArgs;
 use super::man::ManArgs;
+use super::probe::ProbeArgs;
 use super::publish::{PauseArgs, RollbackArgs};
 use super::replay::ReplayArgs;
 use super::resolve::ResolveArgs;
@@ -131,6 +132,8 @@ pub enum Command {
     Belief(BeliefArgs),
     /// Judge past publications one after another: what would have been applied, held and why
     Replay(ReplayArgs),
+    /// Send one flow through a clone of this host's firewall (as root)
+    Probe(ProbeArgs),
     /// Compare two publications by tag
     Diff(DiffArgs),
     /// List, show and export the built-in templates

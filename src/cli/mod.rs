@@ -18,6 +18,7 @@ mod init;
 mod man;
 mod plot;
 mod printer;
+mod probe;
 mod publish;
 mod render;
 mod replay;
@@ -85,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&cli, args, &printer),
         Command::Pause(args) => publish::pause(&cli, args, &printer),
         Command::Resume => publish::resume(&cli, &printer),
+        Command::Probe(args) => probe::run(args, &printer),
         Command::Diff(args) => diff::run(&cli, args, &printer),
         Command::Init(args) => init::run(&cli, args, &printer),
         Command::Templates(args) => templates::run(args, &printer),
