@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Copies of the host's folders, an interface towards the internet, and nothing in the way.
+/// Copies of the host's folders, interfaces towards a subnet and the internet, and nothing in the way.
 const PREPARATION: &str = "
 mount -t tmpfs tmpfs /mnt
 for folder in etc srv var/lib; do
@@ -26,7 +26,15 @@ mkdir /mnt/home
 cd /mnt/home
 ip link set lo up
 ip link add wan0 type veth peer name provider
+ip link set provider up
 ip link set wan0 up
+ip link add lan0 type veth peer name subnet
+ip link set subnet up
+ip link set lan0 up
+ip address add 10.20.0.1/24 dev lan0
+ip address add 198.51.100.2/24 dev wan0
+ip route add default via 198.51.100.1
+echo 1 >/proc/sys/net/ipv4/ip_forward
 ";
 
 /// A fenced block of a page.

@@ -36,13 +36,16 @@ impl Exit {
     /// Every code with its meaning, for `--help` and the manual.
     pub const ALL: [(Self, &'static str); 11] = [
         (Self::Ok, "done; with --exit-code: nothing would change"),
-        (Self::Differs, "with --exit-code, and for diff: something differs"),
+        (Self::Differs, "with --exit-code, and for diff: something differs; for probe: dropped"),
         (Self::Usage, "the command line is wrong"),
         (Self::Config, "the configuration or a template is wrong, or names what is not published"),
         (Self::Refused, "a publication is refused; nothing was changed"),
         (Self::Limit, "a firewall's limit is exceeded; nothing was changed"),
         (Self::System, "a file cannot be read or written"),
-        (Self::Firewall, "a firewall refused or failed; the generation before is in force"),
+        (
+            Self::Firewall,
+            "a firewall refused or failed; the generation before is in force; for probe: unknown",
+        ),
         (Self::Locked, "another process works on the state folder"),
         (Self::Held, "something is held and waits for a decision: `tagwall review`"),
         (Self::Consent, "consent needed: the message names the option; nothing was changed"),

@@ -12,17 +12,19 @@ pub(super) struct TableText {
     pub(super) text: String,
 }
 
-/// Splits a listing into its tables. What lies between them (warnings) is left out, and so are the
-/// flags that tie a table to the program that made it.
+/// Splits a listing into its tables. What lies between them (warnings) is left out, and so are empty
+/// lines and what ties a table to the program that made it.
 pub(super) fn tables(listing: &str) -> Vec<TableText> {
     let mut tables: Vec<TableText> = Vec::new();
     let mut open = false;
     for line in listing.lines() {
         if let Some(name) = header(line) {
-            tables.push(TableText { name, text: String::new() });
+            let text = format!("table {} {} {{\n", name.0, name.1);
+            tables.push(TableText { name, text });
             open = true;
+            continue;
         }
-        if !open {
+        if !open || line.is_empty() {
             continue;
         }
         if let Some(table) = tables.last_mut()
@@ -220,7 +222,7 @@ table ip filter { # handle 1
 \t\ttcp dport 80 accept comment \"x # handle 9\" # handle 3
 \t}
 }
-table inet firewalld { # handle 2
+table inet firewalld { # progname nft # handle 2
 \tflags owner,persist
 
 \tset s { # handle 1
@@ -255,7 +257,7 @@ table inet firewalld { # handle 2
         let tables = tables(LISTING);
         assert_eq!(tables.len(), 2);
         assert!(!tables[0].text.contains("Warning"));
-        assert!(!tables[1].text.contains("owner"), "{}", tables[1].text);
+        assert!(tables[1].text.starts_with("table inet firewalld {\n\tset s"), "{}", tables[1].text);
         assert!(tables[1].text.contains("\t\tflags interval\n"));
         assert_eq!(
             without_owner("\tflags dormant, owner").as_deref(),

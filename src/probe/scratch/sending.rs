@@ -316,12 +316,15 @@ impl Scratch<'_> {
             return Ok(None);
         };
         let (source, destination) = (ends.source, ends.destination);
-        Ok(Some(match words.as_str() {
-            "Invalid cross-device link" => format!(
-                "reverse path filter (rp_filter): the route back to {source} does not lead \
-                 through {input}"
+        // What older and newer kernels answer about a source that they do not take.
+        if !matches!(words.as_str(), "Invalid cross-device link" | "Invalid argument") {
+            return Ok(Some(format!("no route to {destination}: {words}")));
+        }
+        Ok(Some(match self.clone.within(|| way(tools, source, None, None, budget))? {
+            Way::Local => format!("{source} is an address of this host, and comes in by {input}"),
+            _ => format!(
+                "reverse path filter (rp_filter): no route back to {source} leads through {input}"
             ),
-            words => format!("no route to {destination}: {words}"),
         }))
     }
 
@@ -339,7 +342,11 @@ impl Scratch<'_> {
             destination: flow.destination,
             port: flow.service.port(),
         });
-        let arrives = trail.ending == Ending::Arrived || resolved.to_host;
+        let arrives = match report.packet {
+            // A translation may lead elsewhere than the route to the destination.
+            Verdict::Accepted => trail.ending == Ending::Arrived,
+            _ => resolved.to_host,
+        };
         if !arrives && let Some(output) = &report.output {
             self.reach(ends.destination, ends.source, output, budget)?;
         }
