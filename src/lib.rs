@@ -34,6 +34,7 @@ pub mod pipeline;
 pub mod prefix;
 pub mod probe;
 pub mod publish;
+pub mod reach;
 pub mod render;
 pub mod report;
 pub mod ruleset;

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["intent"],
     &["config"],
     &["snapshot"],
+    &["reach"],
     &["prefix"],
     &["os"],
 ];
