@@ -3,9 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use serde_json::Value;
-
-use super::expression::verdict_of;
 use super::model::Verdict;
 
 /// A named set or map.
@@ -62,21 +59,31 @@ pub enum Lookup {
 pub struct MapVerdict(pub(super) Verdict);
 
 impl Lookup {
-    /// The answer of `nft -j get element`, which succeeds only where there is one.
-    pub fn from_get_element(document: &Value) -> Self {
-        let objects = document.get("nftables").and_then(Value::as_array);
-        let found = objects.into_iter().flatten().find_map(|object| {
-            let set = object.get("set").or_else(|| object.get("map"))?;
-            set.get("elem").and_then(Value::as_array)?.first()
-        });
-        match found {
-            None => Self::Unknown,
-            Some(Value::Array(pair)) => match pair.get(1).and_then(verdict_of) {
-                Some(verdict) => Self::Verdict(MapVerdict(verdict)),
-                None => Self::Present,
-            },
-            Some(_) => Self::Present,
+    /// The output of `nft get element`, which succeeds only where there is one. It is text whatever
+    /// form is asked for (nft 1.0.6).
+    pub fn from_get_element(text: &str) -> Self {
+        let map = text.lines().any(|line| line.trim_start().starts_with("map "));
+        if !map {
+            return if text.contains("elements") { Self::Present } else { Self::Unknown };
         }
+        let element = text.split_once("elements = {").map(|(_, rest)| rest);
+        let element = element.and_then(|rest| rest.rsplit_once('}')).map(|(inner, _)| inner);
+        let element = element.and_then(|inner| inner.split('}').next()).unwrap_or_default();
+        let verdict = element.rsplit_once(" : ").and_then(|(_, text)| verdict_of_text(text));
+        verdict.map_or(Self::Present, |verdict| Self::Verdict(MapVerdict(verdict)))
+    }
+}
+
+fn verdict_of_text(text: &str) -> Option<Verdict> {
+    let mut words = text.split_whitespace();
+    match (words.next()?, words.next(), words.next()) {
+        ("accept", None, None) => Some(Verdict::Accept),
+        ("drop", None, None) => Some(Verdict::Drop),
+        ("return", None, None) => Some(Verdict::Return),
+        ("continue", None, None) => Some(Verdict::Continue),
+        ("jump", Some(chain), None) => Some(Verdict::Jump(chain.to_owned())),
+        ("goto", Some(chain), None) => Some(Verdict::Goto(chain.to_owned())),
+        _ => None,
     }
 }
 

@@ -120,9 +120,10 @@ impl<'p> Place<'p> {
             }
             Field::Source(_) => self.unless_rewritten(Content::Address(flow.source)),
             Field::Destination(_) => self.unless_rewritten(Content::Address(flow.destination)),
-            Field::DestinationPort(_) => {
-                self.unless_rewritten(Content::Number(u64::from(flow.port)))
-            }
+            Field::DestinationPort(_) => match flow.port {
+                Some(port) => self.unless_rewritten(Content::Number(u64::from(port))),
+                None => Content::Unknown("the destination port".to_owned()),
+            },
             Field::SourcePort(_) => Content::Unknown("the source port".to_owned()),
             Field::Protocol(_) => Content::Protocol(flow.protocol),
             Field::Nfproto => match family {

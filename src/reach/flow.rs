@@ -14,8 +14,8 @@ pub struct Flow {
     pub destination: IpAddr,
     /// Number of the transport protocol: 6 for TCP, 17 for UDP.
     pub protocol: u8,
-    /// Destination port.
-    pub port: u16,
+    /// Destination port; none where any is possible.
+    pub port: Option<u16>,
     /// Interface by which it arrives; none where any is possible.
     pub input: Option<String>,
     /// Interface by which it leaves; none where any is possible.
@@ -50,6 +50,26 @@ impl Flow {
         Self { input: Some(input.to_owned()), ..self.clone() }
     }
 
+    /// The same packet by this output interface.
+    #[must_use]
+    pub fn to_output(&self, output: &str) -> Self {
+        Self { output: Some(output.to_owned()), ..self.clone() }
+    }
+
+    /// A packet of its connection the other way.
+    #[must_use]
+    pub fn reply(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            protocol: self.protocol,
+            port: None,
+            input: self.output.clone(),
+            output: self.input.clone(),
+            state: State::Established,
+        }
+    }
+
     /// The same packet in this state of its connection.
     #[must_use]
     pub fn in_state(&self, state: State) -> Self {
@@ -65,7 +85,12 @@ impl fmt::Display for Flow {
             Self::UDP => formatter.write_str("udp")?,
             other => write!(formatter, "protocol {other}")?,
         }
-        write!(formatter, "/{}", self.port)?;
+        if let Some(port) = self.port {
+            write!(formatter, "/{port}")?;
+        }
+        if let Some(input) = &self.input {
+            write!(formatter, " from {input}")?;
+        }
         if let Some(output) = &self.output {
             write!(formatter, " by {output}")?;
         }

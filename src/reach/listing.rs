@@ -36,6 +36,8 @@ pub struct Ruleset {
     pub(super) interfaces: BTreeSet<String>,
     /// Whether the host has IPv6.
     pub(super) ipv6: bool,
+    /// What is not known of rules of a family.
+    pub(super) doubts: BTreeMap<Family, String>,
 }
 
 impl Ruleset {
@@ -66,6 +68,19 @@ impl Ruleset {
     pub fn with_ipv6(mut self, ipv6: bool) -> Self {
         self.ipv6 = ipv6;
         self
+    }
+
+    /// Says what is not known of the rules of a family: then nothing of it is reached for sure.
+    #[must_use]
+    pub fn with_doubt(mut self, family: Family, why: &str) -> Self {
+        self.doubts.entry(family).or_insert_with(|| why.to_owned());
+        self
+    }
+
+    /// Whether a chain of iptables-legacy is there.
+    pub fn has_legacy_chain(&self, family: Family, chain: &str) -> bool {
+        let key = (LEGACY[usize::from(family == Family::V6)].to_owned(), "filter".to_owned());
+        self.tables.get(&key).is_some_and(|table| table.chains.contains_key(chain))
     }
 
     /// The interfaces that a name stands for: `ppp*` for all that begin so.

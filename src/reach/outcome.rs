@@ -107,6 +107,12 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// Nothing is known.
+    pub(super) fn unknown(because: String) -> Self {
+        let fate = Fate::Unknown { because: because.clone() };
+        Self { reach: Reach::Unknown { because }, fate }
+    }
+
     /// The rule that drops what the target's rules accept; none where there is none, or where it is
     /// not known.
     pub fn overruled(&self) -> Option<&str> {

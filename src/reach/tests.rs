@@ -60,7 +60,7 @@ fn flow(source: &str, destination: &str) -> Flow {
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
         protocol: Flow::TCP,
-        port: 443,
+        port: Some(443),
         input: None,
         output: Some("wan0".to_owned()),
         state: State::New,

@@ -7,7 +7,7 @@ use super::flow::{Flow, State};
 use super::graph::{Paths, paths_to};
 use super::listing::{LEGACY, Ruleset, nft_family};
 use super::model::{Base, Dormancy, Table};
-use super::outcome::{Fate, Reach, Walk};
+use super::outcome::{Fate, Reach, Reached, Walk};
 use super::walker::Walker;
 use crate::prefix::Family;
 
@@ -17,8 +17,8 @@ const HOOKS: [&str; 5] = ["ingress", "prerouting", "forward", "postrouting", "eg
 pub(super) const PREROUTING: usize = 1;
 pub(super) const FORWARD: usize = 2;
 pub(super) const POSTROUTING: usize = 3;
-/// Most input interfaces that are tried.
-const MAX_INPUTS: usize = 64;
+/// Most interfaces that are tried where none is given.
+const MAX_INTERFACES: usize = 64;
 /// Most reasons in one answer.
 pub(super) const MAX_REASONS: usize = 3;
 
@@ -75,50 +75,60 @@ impl Station<'_> {
 }
 
 impl Ruleset {
-    /// Follows a packet. Without an input interface it is followed by each that the host has; the
-    /// answer is unknown where they differ.
+    /// Follows a packet. Where an interface is not given, it is followed by each that the host has;
+    /// the answer is unknown where they differ.
     pub fn walk(&self, ours: &Ours, flow: &Flow, elements: &dyn Elements) -> Walk {
         if flow.family() == Family::V6 && !self.ipv6 {
             let because = "the host has no IPv6".to_owned();
             let fate = Fate::Unknown { because: because.clone() };
             return Walk { reach: Reach::NotApplicable { because }, fate };
         }
-        let paths = match self.paths(ours, flow.family()) {
-            Ok(paths) => paths,
+        let walk = match self.paths(ours, flow.family()) {
+            Ok(paths) => self.by_interfaces(ours, flow, elements, &paths),
             Err(reach) => {
                 let fate = self.fate(ours, flow, elements, &Paths::default());
-                return Walk { reach, fate };
+                Walk { reach, fate }
             }
         };
-        if let Some(name) = &flow.output
-            && !self.interfaces.is_empty()
-            && !self.interfaces.contains(name)
-        {
-            let because = format!("interface {name} does not exist");
-            return Walk {
-                reach: Reach::Unknown { because: because.clone() },
-                fate: Fate::Unknown { because },
-            };
+        match self.doubts.get(&flow.family()) {
+            Some(why) => doubted(walk, why),
+            None => walk,
         }
-        let walk = self.in_both_orders(ours, flow, elements, &paths);
-        let undecided = matches!(walk.reach, Reach::Unknown { .. })
-            || matches!(walk.fate, Fate::Unknown { .. });
-        let inputs: Vec<&String> = self
-            .interfaces
-            .iter()
-            .filter(|name| *name != "lo" && flow.output.as_ref() != Some(*name))
-            .collect();
-        if flow.input.is_some() || !undecided || inputs.is_empty() || inputs.len() > MAX_INPUTS {
+    }
+
+    fn by_interfaces(
+        &self,
+        ours: &Ours,
+        flow: &Flow,
+        elements: &dyn Elements,
+        paths: &Paths,
+    ) -> Walk {
+        let named = [&flow.input, &flow.output].into_iter().flatten();
+        let missing = |name: &&String| {
+            !self.interfaces.is_empty() && !self.interfaces.contains(name.as_str())
+        };
+        if let Some(name) = named.into_iter().find(missing) {
+            return Walk::unknown(format!("interface {name} does not exist"));
+        }
+        let walk = self.in_both_orders(ours, flow, elements, paths);
+        let is_decided = !matches!(walk.reach, Reach::Unknown { .. })
+            && !matches!(walk.fate, Fate::Unknown { .. });
+        let known = flow.input.as_ref().or(flow.output.as_ref());
+        let others: Vec<&String> =
+            self.interfaces.iter().filter(|name| *name != "lo" && known != Some(*name)).collect();
+        let both = flow.input.is_some() && flow.output.is_some();
+        if both || is_decided || others.is_empty() || others.len() > MAX_INTERFACES {
             return walk;
         }
-        let walks: Vec<(&str, Walk)> = inputs
-            .iter()
-            .map(|input| {
-                let flow = flow.from_input(input);
-                (input.as_str(), self.in_both_orders(ours, &flow, elements, &paths))
-            })
+        let by = |name: &str| match &flow.input {
+            None => flow.from_input(name),
+            Some(_) => flow.to_output(name),
+        };
+        let walks: Vec<(&str, Walk)> = others
+            .into_iter()
+            .map(|name| (name.as_str(), self.in_both_orders(ours, &by(name), elements, paths)))
             .collect();
-        joined(&walks)
+        joined(&walks, if flow.input.is_none() { "input" } else { "output" })
     }
 
     /// What becomes of a packet whatever its way, such as one of an established connection.
@@ -253,13 +263,25 @@ fn families(family: Family) -> [&'static str; 4] {
     [nft_family(family), "inet", "netdev", LEGACY[usize::from(family == Family::V6)]]
 }
 
-/// One answer for all input interfaces.
-fn joined(walks: &[(&str, Walk)]) -> Walk {
-    let Some((_, walk)) = walks.first() else {
-        let because = "the input interface".to_owned();
-        let fate = Fate::Unknown { because: because.clone() };
-        return Walk { reach: Reach::Unknown { because }, fate };
-    };
+/// What is left of an answer when something about the host is not known.
+fn doubted(walk: Walk, why: &str) -> Walk {
+    let because = || why.to_owned();
+    Walk {
+        reach: match walk.reach {
+            Reach::Reached => Reach::Unknown { because: because() },
+            other => other,
+        },
+        fate: match walk.fate {
+            Fate::Passes => Fate::Unknown { because: because() },
+            other => other,
+        },
+    }
+}
+
+/// One answer for all interfaces of a kind.
+fn joined(walks: &[(&str, Walk)], kind: &str) -> Walk {
+    let depends = format!("it depends on the {kind} interface");
+    let Some((_, walk)) = walks.first() else { return Walk::unknown(depends) };
     let reach = if walks.iter().all(|(_, other)| other.reach.reached() == walk.reach.reached()) {
         match &walk.reach {
             Reach::NotReached { by, .. } => Reach::NotReached {
@@ -269,22 +291,21 @@ fn joined(walks: &[(&str, Walk)]) -> Walk {
             reach => reach.clone(),
         }
     } else {
-        let mut kinds: Vec<String> = Vec::new();
-        for (input, other) in walks {
-            let known = kinds.iter().any(|kind| kind.ends_with(&other.reach.to_string()));
-            if !known {
-                kinds.push(format!("from {input} {}", other.reach));
+        let mut kinds: Vec<(Reached, String)> = Vec::new();
+        for (name, other) in walks {
+            let reached = other.reach.reached();
+            if kinds.iter().all(|(known, _)| *known != reached) {
+                kinds.push((reached, format!("with {name} {}", other.reach)));
             }
         }
-        kinds.truncate(MAX_REASONS);
-        let because = format!("it depends on the input interface: {}", kinds.join("; "));
-        Reach::Unknown { because }
+        let kinds: Vec<String> = kinds.into_iter().map(|(_, text)| text).collect();
+        Reach::Unknown { because: format!("{depends}: {}", kinds.join("; ")) }
     };
-    let kind = |fate: &Fate| std::mem::discriminant(fate);
-    let fate = if walks.iter().all(|(_, other)| kind(&other.fate) == kind(&walk.fate)) {
+    let same = |other: &Fate| std::mem::discriminant(other) == std::mem::discriminant(&walk.fate);
+    let fate = if walks.iter().all(|(_, other)| same(&other.fate)) {
         walk.fate.clone()
     } else {
-        Fate::Unknown { because: "it depends on the input interface".to_owned() }
+        Fate::Unknown { because: depends }
     };
     Walk { reach, fate }
 }

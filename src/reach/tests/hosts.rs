@@ -65,8 +65,8 @@ fn earlier_drop_keeps_packets_away() {
     assert_reached(&walk(&host, &table(), &v4().from_input("dmz0")));
     // Without an input interface both are possible.
     let any = walk(&host, &table(), &v4());
-    assert_unknown(&any, "depends on the input interface: from dmz0 reached");
-    assert!(any.reach.reason().unwrap().contains("from docker0 not reached"), "{any:?}");
+    assert_unknown(&any, "depends on the input interface: with dmz0 reached");
+    assert!(any.reach.reason().unwrap().contains("with docker0 not reached"), "{any:?}");
     let established = host.fate_of(&table(), &v4().in_state(State::Established), &SILENT);
     assert_eq!(established, Fate::Passes);
 }
@@ -160,9 +160,9 @@ fn docker_rules_need_the_save_command() {
     assert_reached(&from_lan);
     assert_eq!(from_lan.fate, Fate::Passes);
     // A published port may take the packet away before, where its address is the host's.
-    let published = Flow { port: 8080, ..v4() };
+    let published = Flow { port: Some(8080), ..v4() };
     assert_unknown(&walk(&host, &ours, &published.from_input("lan0")), "DNAT");
-    let refused = Flow { port: 80, ..v4() };
+    let refused = Flow { port: Some(80), ..v4() };
     assert_not(&walk(&host, &ours, &refused), "-j REJECT --reject-with tcp-reset", false);
 }
 
@@ -185,9 +185,11 @@ fn kube_like_maps_decide_by_their_elements() {
     let rewritten = |set: SetId<'_>, key: &[Key]| match set.name {
         "service-ips" => {
             assert_eq!(key[1..], [Key::Protocol("tcp".to_owned()), Key::Number(443)]);
-            let text = r#"{"nftables": [{"map": {"elem": [[{"concat": ["13.107.6.1", "tcp", 443]},
-                {"goto": {"target": "service-a"}}]]}}]}"#;
-            Lookup::from_get_element(&serde_json::from_str(text).unwrap())
+            Lookup::from_get_element(
+                "table ip kube-proxy {\n\tmap service-ips {\n\t\ttype ipv4_addr . inet_proto . \
+                 inet_service : verdict\n\t\telements = { 13.107.6.1 . tcp . 443 : goto service-a }\n\
+                 \t}\n}\n",
+            )
         }
         _ => ABSENT.look_up(set, key),
     };
@@ -216,4 +218,46 @@ fn legacy_rules_beside_nft_have_no_known_order() {
     let early = "*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -d 13.0.0.0/8 -j DROP\nCOMMIT\n";
     let host = super::host(DEDICATED).with_legacy(Family::V4, early);
     assert_not(&walk(&host, &table(), &v4()), "-A FORWARD -d 13.0.0.0/8 -j DROP", true);
+}
+
+#[test]
+fn doubt_about_a_family_leaves_nothing_reached() {
+    let host = host(DEDICATED).with_doubt(Family::V4, "rules of iptables-legacy");
+    let v4 = walk(&host, &table(), &v4());
+    assert_unknown(&v4, "rules of iptables-legacy");
+    assert!(matches!(v4.fate, Fate::Unknown { .. }), "{v4:?}");
+    assert_reached(&walk(&host, &table(), &v6()));
+}
+
+#[test]
+fn inbound_connections_are_followed_by_each_output() {
+    let inbound =
+        Flow { input: Some("wan0".to_owned()), output: None, ..flow("13.107.6.1", "10.20.0.1") };
+    let through = |extra: &str| {
+        let rules = format!(
+            r#"{{"nftables": [
+            {{"chain":{{"family":"inet","table":"tagwall","name":"f","type":"filter",
+                "hook":"forward","prio":0,"policy":"accept"}}}},
+            {extra}
+            {{"rule":{{"family":"inet","table":"tagwall","chain":"f","expr":[{{"accept":null}}]}}}}
+            ]}}"#
+        );
+        walk(&host(&rules), &table(), &inbound)
+    };
+    assert_reached(&through(""));
+    let deny = r#"{"chain":{"family":"ip","table":"z","name":"c","type":"filter","hook":"forward",
+        "prio":-5}},{"rule":{"family":"ip","table":"z","chain":"c","expr":[{"match":{"op":"==",
+        "left":{"meta":{"key":"oifname"}},"right":"dmz0"}},{"drop":null}]}},"#;
+    assert_unknown(&through(deny), "depends on the output interface: with dmz0 not reached");
+}
+
+#[test]
+fn replies_are_followed_the_other_way() {
+    let reply = v4().reply();
+    assert_eq!((reply.input.as_deref(), reply.port), (Some("wan0"), None));
+    assert_eq!(host(DEDICATED).fate_of(&table(), &reply, &SILENT), Fate::Passes);
+    let early = host(DENIED_BEFORE).fate_of(&table(), &reply, &SILENT);
+    assert_eq!(early, Fate::Passes);
+    let closed = empty().with_legacy(Family::V4, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
+    assert_dropped(&walk(&closed, &table(), &reply), "the policy of table legacy ip filter");
 }
