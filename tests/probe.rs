@@ -75,8 +75,7 @@ fn ipv6_and_echoes_are_probed() {
     assert_eq!(rule(&report), "iifname \"lan0\" drop");
     host.probe(1, &["fd00:20::10", "2001:db8:1::7", "icmp"]);
     nft(&host, "insert rule inet tagwall forward meta l4proto { icmp, ipv6-icmp, udp } accept");
-    for (source, destination) in
-        [("fd00:20::10", "2001:db8:2::7"), ("10.20.0.10", "203.0.113.200")]
+    for (source, destination) in [("fd00:20::10", "2001:db8:2::7"), ("10.20.0.10", "203.0.113.200")]
     {
         for service in ["icmp", "udp/53"] {
             let report = host.probe(0, &[source, destination, service]);

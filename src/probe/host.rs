@@ -55,10 +55,8 @@ impl Host {
         let terse = list(&["-s", "-t", "list", "ruleset"])?;
         let full = list(&["-s", "list", "ruleset"])?;
         let json = list(&["-j", "-t", "list", "ruleset"])?;
-        let extended = listing::with_extensions(&json).map_err(|error| ProbeError::Answer {
-            program: "nft",
-            reason: error.to_string(),
-        })?;
+        let extended = listing::with_extensions(&json)
+            .map_err(|error| ProbeError::Answer { program: "nft", reason: error.to_string() })?;
         let saved = saved(&extended, budget)?;
         let left_out = |name: &TableName| {
             let bridge = extended.contains(name) && !saved.contains_key(name);

@@ -257,12 +257,13 @@ table inet firewalld { # progname nft # handle 2
         let tables = tables(LISTING);
         assert_eq!(tables.len(), 2);
         assert!(!tables[0].text.contains("Warning"));
-        assert!(tables[1].text.starts_with("table inet firewalld {\n\tset s"), "{}", tables[1].text);
-        assert!(tables[1].text.contains("\t\tflags interval\n"));
-        assert_eq!(
-            without_owner("\tflags dormant, owner").as_deref(),
-            Some("\tflags dormant")
+        assert!(
+            tables[1].text.starts_with("table inet firewalld {\n\tset s"),
+            "{}",
+            tables[1].text
         );
+        assert!(tables[1].text.contains("\t\tflags interval\n"));
+        assert_eq!(without_owner("\tflags dormant, owner").as_deref(), Some("\tflags dormant"));
     }
 
     #[test]

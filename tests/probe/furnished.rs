@@ -21,8 +21,7 @@ impl Furnished {
         host.link("lan0", "10.20.0.1/24");
         host.link("wan0", "198.51.100.2/24");
         for (address, device) in [("fd00:20::1/64", "lan0"), ("2001:db8::2/64", "wan0")] {
-            host.namespace
-                .run(&["ip", "addr", "add", address, "dev", device, "nodad"], b"");
+            host.namespace.run(&["ip", "addr", "add", address, "dev", device, "nodad"], b"");
         }
         host.namespace.run(&["ip", "route", "add", "default", "via", "198.51.100.1"], b"");
         host.namespace.run(&["ip", "-6", "route", "add", "default", "via", "2001:db8::1"], b"");

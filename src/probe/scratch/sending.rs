@@ -155,7 +155,8 @@ impl Scratch<'_> {
         let (source, destination) = (flow.source, flow.destination);
         if let Some(output) = &resolved.output {
             let input = resolved.input.as_deref();
-            let found = self.clone.within(|| way(tools, destination, Some(source), input, budget))?;
+            let found =
+                self.clone.within(|| way(tools, destination, Some(source), input, budget))?;
             if found.out() != Some(output) {
                 resolved.routes.push((destination, output.clone()));
             }
@@ -406,14 +407,15 @@ impl Scratch<'_> {
 
     /// What dropped a packet of a connection.
     fn culprit(&self, events: &[Event], ends: Ends) -> Option<Decision> {
-        let dropped = events.iter().find(|event| {
-            event.outcome == Outcome::Drop && event.table != self.legend.own
-        })?;
+        let dropped = events
+            .iter()
+            .find(|event| event.outcome == Outcome::Drop && event.table != self.legend.own)?;
         let packet: Vec<Event> =
             events.iter().filter(|event| event.id == dropped.id).cloned().collect();
-        let reply = packet.iter().find_map(|event| event.ends).is_some_and(|first| {
-            first.source == ends.destination
-        });
+        let reply = packet
+            .iter()
+            .find_map(|event| event.ends)
+            .is_some_and(|first| first.source == ends.destination);
         let trail = self.legend.trail(&packet);
         let step = trail.steps.iter().find(|step| step.verdict == "drop")?;
         Some(step.decision(if reply { "reply" } else { "original" }))
@@ -457,9 +459,9 @@ fn until_over(trace: &TraceSocket, budget: &Budget) -> Result<Vec<Event>, ProbeE
         let wait = if events.is_empty() { FIRST_EVENT } else { QUIET };
         let more = next(trace, wait, budget)?;
         // Everything but going on ends a packet's way, in the clone's own table too.
-        let over = more.iter().any(|event| {
-            matches!(event.outcome, Outcome::Drop | Outcome::Queue | Outcome::Stolen)
-        });
+        let over = more
+            .iter()
+            .any(|event| matches!(event.outcome, Outcome::Drop | Outcome::Queue | Outcome::Stolen));
         if more.is_empty() {
             budget.left()?;
             return Ok(events);
