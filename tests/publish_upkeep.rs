@@ -183,6 +183,7 @@ fn sets_of_ipset_are_rolled_away_from_damage_too_and_put_back_where_that_fails()
     );
     fs::write(&flag, "").unwrap();
     publish(&host, &targets, &[old, new]);
+    host.jump_to_chains();
     // Without the random numbers of each set.
     let sets = || {
         let saved = host.namespace.run(&["ipset", "save"], b"");

@@ -107,6 +107,9 @@ pub(super) fn work(operator: &mut Operator, order: Order) -> Worked {
         || publish(operator, &config, &templates, &mut offers, &causes),
         || keep(&archive, &kept),
     );
+    if result.as_ref().is_ok_and(|offered| offered.published.is_some()) {
+        check_reach(operator);
+    }
     let judged = offers.into_values().map(|offer| offer.publication).collect();
     Worked { causes, result, older: passed_over, judged, took: began.elapsed() }
 }
@@ -244,10 +247,21 @@ pub(super) fn check(
     waiting: &BTreeSet<Name>,
 ) -> Result<Vec<Restored>, OperateError> {
     // In an emergency stop, a person may be at work in the kernel.
-    if operator.memory().pause.is_some() {
-        return Ok(Vec::new());
+    let paused = operator.memory().pause.is_some();
+    let restored = if paused {
+        Ok(Vec::new())
+    } else {
+        operator.restore_but(false, waiting, None, clock::now())
+    };
+    check_reach(operator);
+    restored
+}
+
+/// Checks whether packets get to the rules of each target.
+fn check_reach(operator: &mut Operator) {
+    if let Err(error) = operator.check_reach() {
+        tracing::error!(error = %tell::chain(&error), "the reach of targets cannot be checked");
     }
-    operator.restore_but(false, waiting, None, clock::now())
 }
 
 /// A configuration that was loaded with its templates.
@@ -293,7 +307,8 @@ pub(super) fn standing(
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     known.refresh_for_forecasts(store.dir())?;
     let capacity = CapacityStatus::all(&known.uses(), horizon, clock::now());
-    Ok(Status { capacity, ..status.believing(operator.belief()) })
+    let status = status.reaching(operator.reach()).believing(operator.belief());
+    Ok(Status { capacity, ..status })
 }
 
 /// The same with the kernel and the installed files read.

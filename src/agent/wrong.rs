@@ -8,6 +8,7 @@ use super::notifying::{View, dated};
 use crate::config::{EventKind, Feed, Name};
 use crate::feed::{DISCOVERY_ONLY, Ending};
 use crate::notify::Event;
+use crate::reach::Reached;
 use crate::report::FeedStatus;
 use crate::report::text::{length, relative};
 use crate::snapshot::Cloud;
@@ -94,6 +95,17 @@ fn publishing(view: &View<'_>, events: &mut Vec<Event>) {
         events.push(event);
     }
     for target in &status.targets {
+        if let Some(reach) = &target.reach {
+            if let Some(reasons) = reach.reasons(Reached::No) {
+                let text = format!("packets do not get to its rules; {reasons}");
+                let subject = format!("target {} reach", target.name);
+                events.push(Event::new(EventKind::Failed, subject, &text).critical());
+            }
+            if !reach.overruled.is_empty() {
+                let text = format!("overruled; {}", reach.overruled.join("; "));
+                push(events, EventKind::Failed, format!("target {} overruled", target.name), &text);
+            }
+        }
         if let Some(behind) = &target.behind {
             let text = format!("is behind, and keeps the files that it had; {}", behind.message);
             push(events, EventKind::Failed, format!("target {} behind", target.name), &text);
@@ -260,7 +272,7 @@ mod tests {
     use super::super::notifying::Facts;
     use super::*;
     use crate::config::Config;
-    use crate::report::{CapacityStatus, Forecast, HoldStatus, Status};
+    use crate::report::{CapacityStatus, Forecast, HoldStatus, Status, TargetStatus};
     use crate::state::Memory;
 
     const CONFIG: &str = "cloud = \"public\"\n[groups.storage]\ntags = [\"Storage\"]\n[feeds.api.discovery]\n\
@@ -360,6 +372,38 @@ mod tests {
         );
         assert!(told[0].summary.contains("group sql: 90 of 100 prefixes (90 %)"), "{told:?}");
         assert!(told[0].summary.contains("group storage") && !told[0].summary.contains("web"));
+    }
+
+    #[test]
+    fn rules_that_are_not_reached_are_critical_and_unknown_is_no_alert() {
+        let mut case = Case::new(CONFIG);
+        let target = |name: &str, reached: &str, overruled: &[&str]| -> TargetStatus {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "dialect": "nftables", "applied": true, "files": 1, "installed": [],
+                "reach": {
+                    "families": { "ipv6": { "reached": reached, "reason": "no base chain" } },
+                    "overruled": overruled,
+                },
+            }))
+            .unwrap()
+        };
+        case.status.targets = vec![
+            target("edge", "no", &[]),
+            target("lab", "unknown", &[]),
+            target("late", "yes", &["dropped by another table"]),
+        ];
+        let told = all(&case.view());
+        let told: Vec<_> = told
+            .iter()
+            .map(|event| (event.subject.as_str(), event.critical, event.summary.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("target edge reach", true, "packets do not get to its rules; IPv6: no base chain"),
+                ("target late overruled", false, "overruled; dropped by another table"),
+            ]
+        );
     }
 
     #[test]

@@ -15,9 +15,12 @@ use crate::report::{History, PrefixHistory, Status};
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Read the kernel and compare it with what is in force; exit with 1 when it differs
+    /// Read the kernel; exit with 1 when it differs or packets do not get to the rules
     #[arg(long)]
     pub verify: bool,
+    /// Exit with 1 also when it is not known that packets get to the rules
+    #[arg(long, requires = "verify")]
+    pub strict: bool,
     /// Print the status as JSON
     #[arg(long)]
     pub json: bool,
@@ -52,7 +55,7 @@ pub(super) fn status(cli: &Cli, args: &StatusArgs, printer: &Printer) -> anyhow:
     print(args.json, &status, Status::text, printer)?;
     Ok(if status.damage.is_some() {
         Exit::System
-    } else if status.differs() {
+    } else if status.differs() || (args.strict && status.is_doubtful()) {
         Exit::Differs
     } else {
         Exit::Ok

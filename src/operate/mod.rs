@@ -30,7 +30,8 @@ use crate::os::clock;
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
 use crate::publish::{
-    self, Became, Companion, PublishError, Publisher, Restored, Retention, TargetSets,
+    self, Became, Companion, PublishError, Publisher, Restored, Retention, TargetReach,
+    TargetSets,
 };
 use crate::render::RenderError;
 use crate::ruleset::RuleSet;
@@ -106,6 +107,8 @@ pub struct Operator {
     trail: Trail,
     /// By target, the drift that lasts, as the audit trail has it.
     drifted: BTreeMap<Name, String>,
+    /// Whether packets get to the rules of each target, as last checked.
+    reach: BTreeMap<Name, TargetReach>,
     /// What a person should know of operations that were done all the same.
     warnings: Vec<String>,
 }
@@ -151,6 +154,7 @@ impl Operator {
             names: Book::load(dir)?,
             trail: Trail::open(dir)?,
             drifted: BTreeMap::new(),
+            reach: BTreeMap::new(),
             warnings: Vec::new(),
         };
         let now = clock::now();
@@ -204,6 +208,17 @@ impl Operator {
     /// The generations, and the folder.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    /// Checks anew whether packets get to the rules of each target.
+    pub fn check_reach(&mut self) -> Result<(), OperateError> {
+        self.reach = publish::reach_of_all(self.publisher.store())?;
+        Ok(())
+    }
+
+    /// Whether packets get to the rules of each target, as last checked.
+    pub fn reach(&self) -> &BTreeMap<Name, TargetReach> {
+        &self.reach
     }
 
     /// Brings back what is not as it was published, in kernel and installed files; says what was done about each target.

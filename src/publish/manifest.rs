@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Request, Step, Took};
 use crate::config::{Conntrack, Name, OnDrift};
-use crate::render::{Kernel, Load};
+use crate::render::{Allowed, Kernel, Load};
 use crate::ruleset::{Difference, RuleSet, Surplus};
 use crate::snapshot::{Cloud, Digest};
 
@@ -111,6 +111,7 @@ impl Manifest {
         let aside = |record: &TargetRecord| TargetRecord {
             rule_set: self.rule_set,
             files: BTreeMap::new(),
+            allowed: Allowed::default(),
             ..record.clone()
         };
         let targets = |targets: &BTreeMap<Name, TargetRecord>| -> BTreeMap<Name, TargetRecord> {
@@ -171,6 +172,9 @@ pub struct TargetRecord {
     /// What is done about foreign changes.
     #[serde(default)]
     pub on_drift: OnDrift,
+    /// The connections that its rules in the kernel allow.
+    #[serde(default, skip_serializing_if = "Allowed::is_empty")]
+    pub allowed: Allowed,
     /// The generation whose rules its delta files start from; none when it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_from: Option<u64>,

@@ -17,6 +17,7 @@ mod journal;
 mod manifest;
 mod mend;
 mod publisher;
+mod reached;
 mod request;
 mod retention;
 mod rollback;
@@ -35,6 +36,7 @@ pub use manifest::{
     PublicationRecord, TargetRecord,
 };
 pub use publisher::{Published, Publisher};
+pub use reached::{TargetReach, reach, reach_of_all};
 pub use request::{DeltaFrom, Request};
 pub use retention::Retention;
 pub use sets::{TargetSets, create_sets};

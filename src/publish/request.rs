@@ -86,6 +86,7 @@ impl Request {
                 isolated: target.isolated,
                 conntrack: target.conntrack,
                 on_drift: target.on_drift.unwrap_or(config.publish.on_drift),
+                allowed: render::allowed(target, &rule_set),
                 delta_from: None,
             };
             targets.insert(name.clone(), record);

@@ -155,6 +155,16 @@ impl Ruleset {
         self
     }
 
+    /// Adds the tables of iptables-nft where there is no listing of nft.
+    #[must_use]
+    pub fn with_tables_of_save(mut self, family: Family, text: &str) -> Self {
+        for saved in save::tables(text) {
+            let key = (nft_family(family).to_owned(), saved.name.clone());
+            self.tables.insert(key, saved.into_table());
+        }
+        self
+    }
+
     /// Adds the rules of iptables-legacy, which nft does not list: the output of
     /// `iptables-legacy-save` or `ip6tables-legacy-save`.
     #[must_use]

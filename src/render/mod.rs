@@ -5,6 +5,7 @@
 //! count, limit and the ways out, never a shortened file; nothing from a publication reaches a template as free text
 //! (names are validated types, prefixes are parsed). Writes no files.
 
+mod allowed;
 mod azure;
 mod context;
 mod custom;
@@ -26,6 +27,7 @@ mod templates;
 
 use std::borrow::Cow;
 
+pub use allowed::{Allowed, AllowedFlow, allowed};
 pub use context::ARTIFACT_FORMAT;
 pub use error::RenderError;
 pub use kernel::{IptablesJump, IptablesKernel, Kernel, KernelSet, MARK, NftablesKernel, kernel};

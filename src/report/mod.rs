@@ -14,6 +14,7 @@ mod history;
 mod names;
 mod notify;
 mod prefix;
+mod reach;
 mod serve;
 mod status;
 pub mod text;
@@ -26,6 +27,7 @@ pub use history::{Entry, EntryResult, History, Unreadable};
 pub use names::{AddressStatus, NameStatus, OutsideStatus};
 pub use notify::{HoldStatus, ReceiverStatus};
 pub use prefix::{Approval, InGroup, Moved, PrefixChange, PrefixHistory};
+pub use reach::{FamilyReach, ReachStatus};
 pub use serve::{ClientStatus, ListStatus, ServeStatus};
 pub use status::{Status, TargetStatus};
 

@@ -6,15 +6,17 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::NameStatus;
-use super::text::{ADDED, HEADLINE, REMOVED, WARNING, relative};
+use super::text::{HEADLINE, REMOVED, WARNING, relative};
 use super::{
     AgentStatus, BeliefStatus, CapacityStatus, FeedStatus, GroupStatus, HoldStatus, ReceiverStatus,
     ReportError, ServeStatus,
 };
+use super::{NameStatus, ReachStatus};
 use crate::config::{Name, Period};
 use crate::guard::Belief;
-use crate::publish::{self, Behind, Found, Generation, PublicationRecord, Store, Took};
+use crate::publish::{
+    self, Behind, Found, Generation, PublicationRecord, Store, TargetReach, Took,
+};
 use crate::ruleset::Surplus;
 use crate::snapshot::Digest;
 use crate::state::{self, Memory, Pause, Pin};
@@ -111,6 +113,9 @@ pub struct TargetStatus {
     /// What of it is foreign, line by line: `-` for what was published and is gone, `+` for what was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<String>,
+    /// Whether packets get to its rules in the kernel; absent when that was not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<ReachStatus>,
     /// Why this isolated target keeps the files of an earlier generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Behind>,
@@ -136,11 +141,12 @@ impl Status {
         let generation = generation.ok().flatten();
         let verify = verify && damage.is_none();
         let drift = if verify { publish::drift(&store)? } else { BTreeMap::new() };
+        let reach = if verify { publish::reach_of_all(&store)? } else { BTreeMap::new() };
         let belief = state::belief(dir)?;
         let mut status = Self::of(dir, number, generation.as_ref(), &memory, &drift, now);
         status.interrupted |= store.is_under_way();
         let capacity = CapacityStatus::read(dir, horizon, now)?;
-        Ok(Self { damage, capacity, ..status.verified(verify).believing(&belief) })
+        Ok(Self { damage, capacity, ..status.verified(verify).reaching(&reach).believing(&belief) })
     }
 
     /// The status of what is known already, so that nothing needs to be read again.
@@ -184,6 +190,7 @@ impl Status {
                         .collect(),
                     drift: drift.get(name).filter(|found| !found.is_true()).map(Found::to_string),
                     foreign: drift.get(name).map(Found::diff).filter(|diff| !diff.is_empty()),
+                    reach: None,
                     behind: outcome.and_then(|outcome| outcome.behind.get(name)).cloned(),
                     microseconds: outcome
                         .and_then(|outcome| outcome.microseconds.get(name))
@@ -213,14 +220,32 @@ impl Status {
         self
     }
 
+    /// Adds whether packets get to the rules of each target.
+    #[must_use]
+    pub fn reaching(mut self, reach: &BTreeMap<Name, TargetReach>) -> Self {
+        for target in &mut self.targets {
+            target.reach = reach.get(&target.name).map(ReachStatus::from);
+        }
+        self
+    }
+
     fn verified(mut self, verified: bool) -> Self {
         self.verified = verified;
         self
     }
 
-    /// Whether the kernel differs from what is in force.
+    /// Whether the kernel differs from what is in force, or packets do not get to its rules.
     pub fn differs(&self) -> bool {
-        self.targets.iter().any(|target| target.drift.is_some())
+        let is_broken = |target: &TargetStatus| {
+            target.drift.is_some() || target.reach.as_ref().is_some_and(ReachStatus::is_broken)
+        };
+        self.targets.iter().any(is_broken)
+    }
+
+    /// Whether it is not known of some target that packets get to its rules.
+    pub fn is_doubtful(&self) -> bool {
+        let reach = self.targets.iter().filter_map(|target| target.reach.as_ref());
+        reach.into_iter().any(ReachStatus::is_doubtful)
     }
 
     /// As people read it, with styles.
@@ -262,10 +287,13 @@ impl Status {
             text.push_str(&format!("{WARNING}note{WARNING:#}: {}\n", note.trim_end()));
         }
         for target in &self.targets {
-            let state = match (&target.drift, target.applied, self.verified) {
+            let state = match (&target.drift, target.applied, &target.reach) {
+                (Some(drift), _, Some(reach)) if reach.is_broken() => {
+                    format!("{REMOVED}DIFFERS{REMOVED:#}: {drift}; {}", reach.text())
+                }
                 (Some(drift), ..) => format!("{REMOVED}DIFFERS{REMOVED:#}: {drift}"),
-                (None, true, true) => format!("{ADDED}in the kernel{ADDED:#}, verified"),
-                (None, true, false) => "in the kernel".to_owned(),
+                (None, true, Some(reach)) => format!("in the kernel, {}", reach.text()),
+                (None, true, None) => "in the kernel".to_owned(),
                 (None, false, _) => "files only".to_owned(),
             };
             text.push_str(&format!(

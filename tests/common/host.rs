@@ -81,6 +81,13 @@ impl Host {
         fs::read_link(self.path("state/current")).unwrap()
     }
 
+    /// Leads packets to the chains of the iptables target, as the host's own rules do.
+    pub(crate) fn jump_to_chains(&self) {
+        for program in ["iptables", "ip6tables"] {
+            self.namespace.run(&[program, "-A", "FORWARD", "-j", "TAGWALL"], b"");
+        }
+    }
+
     /// The kernel's rules as text, without counters.
     pub(crate) fn rules(&self) -> String {
         self.namespace.run(&["nft", "-s", "list", "ruleset"], b"")

@@ -52,6 +52,7 @@ fn a_first_publication_that_fails_leaves_the_kernel_as_it_was() {
     let old = "[targets.old]\napply = \"automatic\"\n[targets.old.iptables]\n";
     host.configure(&(GROUPS.to_owned() + old));
     host.expect(0, &["render"]);
+    host.jump_to_chains();
     let before = host.rules();
     host.configure(&(nftables("") + old + failing));
     host.expect(7, &["render"]);

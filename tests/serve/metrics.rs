@@ -53,6 +53,9 @@ fn an_independent_reader_takes_them() {
         "tagwall_target_step_duration_seconds{target=\"local\",step=\"apply\"} 0.053",
         "tagwall_target_step_duration_seconds{target=\"local\",step=\"read_back\"} 0.0617",
         "tagwall_target_step_failed{target=\"local\",step=\"verify\"} 0.0",
+        "tagwall_target_reached{target=\"local\",family=\"ipv4\"} 1.0",
+        "tagwall_target_reached{target=\"local\",family=\"ipv6\"} -1.0",
+        "tagwall_target_overruled{target=\"local\"} 0.0",
         // It failed the last time, and is in no generation yet.
         "tagwall_target_step_failed{target=\"late\",step=\"verify\"} 1.0",
         "tagwall_target_step_failed{target=\"late\",step=\"apply\"} 0.0",

@@ -129,6 +129,12 @@ fn status(groups: Vec<GroupStatus>) -> Status {
         files: 3,
         installed: Vec::new(),
         drift: None,
+        reach: applied.then(|| {
+            let unknown =
+                json!({ "reached": "unknown", "reason": "interface wan0 does not exist" });
+            let families = json!({ "ipv4": { "reached": "yes" }, "ipv6": unknown });
+            serde_json::from_value(json!({ "families": families })).unwrap()
+        }),
         foreign: None,
         behind: None,
         microseconds: serde_json::from_str(took).unwrap(),

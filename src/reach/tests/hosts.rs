@@ -167,6 +167,19 @@ fn docker_rules_need_the_save_command() {
 }
 
 #[test]
+fn saved_tables_alone_show_the_rule_graph() {
+    let host = Ruleset::default()
+        .with_ipv6(true)
+        .with_tables_of_save(Family::V4, DOCKER_SAVE)
+        .with_doubt(Family::V4, "tables of others");
+    let ours = chain("ip", "filter", "TAGWALL");
+    assert_unknown(&walk(&host, &ours, &v4().from_input("lan0")), "tables of others");
+    let cut = DOCKER_SAVE.replace("-A DOCKER-USER -j TAGWALL\n", "");
+    let host = Ruleset::default().with_tables_of_save(Family::V4, &cut);
+    assert_not(&walk(&host, &ours, &v4()), "no base chain leads to chain TAGWALL", true);
+}
+
+#[test]
 fn docker_rules_of_another_moment_are_not_mixed() {
     let host =
         host(DOCKER).with_save(Family::V4, &DOCKER_SAVE.replace("-A DOCKER-USER -j RETURN\n", ""));

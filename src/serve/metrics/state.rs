@@ -11,8 +11,9 @@ use prometheus_client::registry::Unit;
 use super::writer::{Writer, number, seconds, truth, yes};
 use crate::config::Name;
 use crate::publish::Step;
+use crate::reach::Reached;
 use crate::report::{
-    CapacityStatus, EntryResult, FeedStatus, Forecast, History, NameStatus, Status,
+    CapacityStatus, EntryResult, FeedStatus, Forecast, History, NameStatus, Status, TargetStatus,
 };
 use crate::snapshot::Cloud;
 
@@ -80,6 +81,7 @@ pub(super) fn of_status(writer: &mut Writer, status: &Status) {
         None,
         drift,
     );
+    of_reach(writer, status);
     let behind = status
         .targets
         .iter()
@@ -111,6 +113,40 @@ pub(super) fn of_status(writer: &mut Writer, status: &Status) {
         );
         writer.gauge("failing", "Whether what was tried last failed", yes(agent.failed.is_some()));
     }
+}
+
+/// Whether packets get to the rules of targets; a family that the host lacks is left out.
+fn of_reach(writer: &mut Writer, status: &Status) {
+    let of = |target: &TargetStatus| {
+        let families = target.reach.iter().flat_map(|reach| &reach.families);
+        let values = families.filter_map(|(family, reach)| {
+            let value = match reach.reached {
+                Reached::Yes => 1.0,
+                Reached::No => 0.0,
+                Reached::Unknown => -1.0,
+                Reached::NotApplicable => return None,
+            };
+            let family = family.name().to_ascii_lowercase();
+            Some((vec![("target", target.name.to_string()), ("family", family)], value))
+        });
+        values.collect::<Vec<_>>()
+    };
+    writer.gauges(
+        "target_reached",
+        "Whether packets get to the rules of the target: 1, 0, or -1 where it is not known",
+        None,
+        status.targets.iter().flat_map(of),
+    );
+    let overruled = status.targets.iter().filter_map(|target| {
+        let reach = target.reach.as_ref()?;
+        Some((vec![("target", target.name.to_string())], yes(!reach.overruled.is_empty())))
+    });
+    writer.gauges(
+        "target_overruled",
+        "Whether rules of others drop what the target allows",
+        None,
+        overruled,
+    );
 }
 
 /// How the steps of each target went and how long they took: of those in force, and of one that has never come so far.

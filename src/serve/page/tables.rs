@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::table::Set::{Long, Number, Short};
 use super::table::{Bar, Cell, Level, Table};
 use crate::config::Name;
+use crate::reach::Reached;
 use crate::report::text::{counted, grouped, relative};
 use crate::report::{
     CapacityStatus, ClientStatus, FeedStatus, GroupStatus, History, HoldStatus, ListStatus,
@@ -258,7 +259,7 @@ fn targets(targets: &[TargetStatus]) -> Table {
             (None, Some(behind)) => {
                 Cell::state(Level::Bad, format!("keeps the files that it had: {}", behind.message))
             }
-            (None, None) if target.applied => Cell::state(Level::Good, "in the kernel"),
+            (None, None) if target.applied => in_kernel(target),
             (None, None) => Cell::state(Level::Good, "files only"),
         };
         let took = (!target.microseconds.is_empty()).then(|| target.microseconds.to_string());
@@ -269,6 +270,24 @@ fn targets(targets: &[TargetStatus]) -> Table {
             state.beside(took),
         ]
     }))
+}
+
+/// The state of a target that is in the kernel as it was applied.
+fn in_kernel(target: &TargetStatus) -> Cell {
+    let Some(reach) = &target.reach else { return Cell::state(Level::Good, "in the kernel") };
+    let overruled = reach.overruled.first();
+    let (level, state) = match (reach.reasons(Reached::No), reach.reasons(Reached::Unknown)) {
+        (Some(reasons), _) => (Level::Bad, format!("in the kernel, not reached: {reasons}")),
+        (None, _) if let Some(text) = overruled => {
+            (Level::Bad, format!("in the kernel, overruled: {text}"))
+        }
+        (None, Some(reasons)) => (Level::Warn, format!("in the kernel, reach unknown: {reasons}")),
+        (None, None) if reach.reasons(Reached::Yes).is_some() => {
+            (Level::Good, "in the kernel, reached".to_owned())
+        }
+        (None, None) => (Level::Good, "in the kernel".to_owned()),
+    };
+    Cell::state(level, state).beside(reach.warnings.iter().cloned())
 }
 
 fn names(names: &[NameStatus], now: Timestamp) -> Table {
