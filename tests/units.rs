@@ -45,7 +45,7 @@ impl Root {
         let root = Self(tempfile::tempdir().unwrap());
         let units = root.path("usr/lib/systemd/system");
         fs::create_dir_all(&units).unwrap();
-        for unit in ["tagwall.service", "tagwall-boot.service"] {
+        for unit in ["tagwall.service", "tagwall-boot.service", "tagwall-sets.service"] {
             fs::copy(repository("systemd").join(unit), units.join(unit)).unwrap();
         }
         // What the units start has to be there.
@@ -117,6 +117,7 @@ fn systemd_knows_every_key_of_the_units_and_drop_ins() {
             "--man=no",
             "tagwall.service",
             "tagwall-boot.service",
+            "tagwall-sets.service",
         ]);
         assert_eq!(said, "", "{targets:?}");
     }
@@ -159,6 +160,7 @@ fn what_the_units_may_do_is_little() {
         exposed(Some(&format!("{targets}{FEED}")), "tagwall.service", threshold);
     }
     exposed(None, "tagwall-boot.service", KERNEL_THRESHOLD);
+    exposed(None, "tagwall-sets.service", KERNEL_THRESHOLD);
 }
 
 #[test]

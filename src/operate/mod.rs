@@ -30,8 +30,7 @@ use crate::os::clock;
 use crate::os::lock::LockError;
 use crate::pipeline::PlanError;
 use crate::publish::{
-    self, Became, Companion, PublishError, Publisher, Restored, Retention, TargetReach,
-    TargetSets,
+    self, Became, Companion, PublishError, Publisher, Restored, Retention, TargetReach, TargetSets,
 };
 use crate::render::RenderError;
 use crate::ruleset::RuleSet;

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tagwall::config::{Config, Mode, Name};
 use tagwall::publish::{ChangeSummary, GroupSummary, PublicationRecord, Step};
 use tagwall::report::{

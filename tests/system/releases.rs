@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::agent;
-use crate::site::{CONFIG, ENFORCED, NO_RULES, Open, Site, UNIT, packages};
+use crate::loaders;
+use crate::site::{CONFIG, ENFORCED, NO_RULES, Open, Site, UNIT, UNITS, packages};
 
 #[test]
 fn debian_12_from_installation_to_purge() {
@@ -21,6 +22,16 @@ fn debian_12_a_day_of_the_agent() {
 }
 
 #[test]
+fn debian_12_host_loaders_leave_rules_loaded() {
+    loaders::leave_rules_loaded("bookworm");
+}
+
+#[test]
+fn debian_12_saved_iptables_rules_survive_reboot() {
+    loaders::saved_rules_survive("bookworm");
+}
+
+#[test]
 fn debian_11_and_13() {
     if std::env::var_os("TAGWALL_LONG").is_none() {
         eprintln!("skipped: Debian 11 and 13 are tried with TAGWALL_LONG=1");
@@ -29,6 +40,8 @@ fn debian_11_and_13() {
     for release in ["bullseye", "trixie"] {
         from_installation_to_purge(release);
         agent::a_day(release);
+        loaders::leave_rules_loaded(release);
+        loaders::saved_rules_survive(release);
     }
 }
 
@@ -49,7 +62,7 @@ fn from_installation_to_purge(release: &str) {
         site.machine.must(&["stat", "-c", "%U:%G %a", "/etc/tagwall/secrets"]),
         "root:tagwall 750"
     );
-    for unit in [UNIT, "tagwall-boot.service"] {
+    for unit in UNITS {
         assert!(!site.machine.succeeds(&["systemctl", "is-enabled", "--quiet", unit]), "{unit}");
         assert!(!site.machine.succeeds(&["systemctl", "is-active", "--quiet", unit]), "{unit}");
     }
@@ -61,8 +74,8 @@ fn from_installation_to_purge(release: &str) {
     site.configure();
     assert_eq!(site.show("AmbientCapabilities"), "cap_net_admin");
     assert!(site.show("ReadWritePaths").contains("/srv/lists"));
-    let verify = ["systemd-analyze", "verify", "--man=no", UNIT, "tagwall-boot.service"];
-    let said = site.machine.run(&verify);
+    let verify = ["systemd-analyze", "verify", "--man=no"];
+    let said = site.machine.run(&[&verify[..], &UNITS[..]].concat());
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     for line in said.lines() {
         // Debian 11's systemd, 247, knows all but one thing: which programs may be executed.
@@ -123,7 +136,7 @@ fn from_installation_to_purge(release: &str) {
         );
         let config = fs::read_to_string(site.machine.path("etc/tagwall/tagwall.toml")).unwrap();
         assert_eq!(config, CONFIG);
-        for unit in [UNIT, "tagwall-boot.service"] {
+        for unit in UNITS {
             assert!(site.machine.succeeds(&["systemctl", "is-enabled", "--quiet", unit]), "{unit}");
         }
         assert_eq!(site.rules(), rules);
@@ -142,6 +155,9 @@ fn from_installation_to_purge(release: &str) {
         "etc/tagwall/tagwall.toml",
         "etc/systemd/system/multi-user.target.wants/tagwall.service",
         "etc/systemd/system/sysinit.target.wants/tagwall-boot.service",
+        "etc/systemd/system/sysinit.target.wants/tagwall-sets.service",
+        "etc/systemd/system/nftables.service.wants/tagwall-boot.service",
+        "run/tagwall",
     ] {
         assert!(site.machine.path(gone).symlink_metadata().is_err(), "{gone}");
     }

@@ -10,6 +10,8 @@ use crate::netns::{self, PacketBed, Place, Probe, Transport, Verdict};
 
 /// The agent's unit.
 pub(crate) const UNIT: &str = "tagwall.service";
+/// All units of the package.
+pub(crate) const UNITS: [&str; 3] = [UNIT, "tagwall-boot.service", "tagwall-sets.service"];
 
 /// An address of the tag that is allowed, and one that is in no tag.
 const ALLOWED: &str = "192.0.2.130";
