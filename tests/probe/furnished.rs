@@ -1,4 +1,5 @@
 //! A host between two networks: interfaces, addresses, routes and forwarding, in a namespace.
+#![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
