@@ -205,7 +205,9 @@ fn walk_and_proof_never_contradict_each_other() {
         for ((flow, fate), report) in flows.iter().zip(fates).zip(reports) {
             compared += 1;
             let agrees = match (&fate, report.packet) {
-                (Fate::Passes, Verdict::Accepted) | (Fate::Dropped { .. }, Verdict::Dropped) => true,
+                (Fate::Passes, Verdict::Accepted) | (Fate::Dropped { .. }, Verdict::Dropped) => {
+                    true
+                }
                 (Fate::Unknown { .. }, found) => {
                     open += 1;
                     found != Verdict::Unknown
