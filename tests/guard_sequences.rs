@@ -146,6 +146,7 @@ impl Host {
         let before = (operator.belief().digest(), operator.memory().clone());
         let offered = operator.offer(&Offering {
             take_over: false,
+            allow_unreached: false,
             config: &self.config,
             templates: &self.templates,
             offers,

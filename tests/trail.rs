@@ -56,6 +56,7 @@ impl Host {
         let config = parsed(config);
         let offering = Offering {
             take_over: false,
+            allow_unreached: false,
             config: &config,
             templates: &Templates::load(&config).unwrap(),
             offers: &operate::offers([edition(number, edit)], self.now),
@@ -335,6 +336,7 @@ fn an_attempt_that_failed_is_told_and_changes_nothing() {
         host.now += SignedDuration::from_hours(1);
         let result = operator.offer(&Offering {
             take_over: false,
+            allow_unreached: false,
             config,
             templates: &Templates::load(config).unwrap(),
             offers: &operate::offers([edition(2, (&edit.0, &edit.1))], host.now),

@@ -230,6 +230,7 @@ fn publish(
     let reason: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
     let offering = Offering {
         take_over: false,
+        allow_unreached: false,
         config,
         templates,
         offers,

@@ -45,6 +45,14 @@ pub(super) struct Reloaded {
     answer: Option<oneshot::Sender<Answer>>,
 }
 
+/// An operator's answers to what would be refused.
+#[derive(Debug)]
+struct Consent {
+    rebaseline: Option<String>,
+    take_over: bool,
+    allow_unreached: bool,
+}
+
 impl Engine {
     /// Does what a person asks for, or gives it to the worker.
     pub(super) fn on_request(&mut self, asked: Asked) {
@@ -82,9 +90,16 @@ impl Engine {
             }
             Request::Fetch { feed } => self.fetch(feed, answer),
             Request::Reload => self.reload(Some(answer)),
-            Request::Render { configuration, documents: announced, rebaseline, take_over } => {
+            Request::Render {
+                configuration,
+                documents: announced,
+                rebaseline,
+                take_over,
+                allow_unreached,
+            } => {
                 let given = announced.into_iter().zip(documents).collect();
-                self.render(&configuration, given, (rebaseline, take_over), by, answer);
+                let consent = Consent { rebaseline, take_over, allow_unreached };
+                self.render(&configuration, given, consent, by, answer);
             }
             Request::Rollback { generation } => {
                 let retention = Retention::from(&self.config.publish);
@@ -185,7 +200,7 @@ impl Engine {
         &mut self,
         configuration: &str,
         given: Vec<(Document, Vec<u8>)>,
-        consent: (Option<String>, bool),
+        consent: Consent,
         by: String,
         answer: oneshot::Sender<Answer>,
     ) {
@@ -196,8 +211,7 @@ impl Engine {
         }
         let (config, templates) = (Arc::clone(&self.config), Arc::clone(&self.templates));
         self.delegate(answer, None, move |operator| {
-            let consent = (consent.0.as_deref(), consent.1);
-            render(operator, &config, &templates, given, consent, by)
+            render(operator, &config, &templates, given, &consent, by)
                 .unwrap_or_else(|error| failed(&*error))
         });
     }
@@ -361,7 +375,7 @@ fn render(
     config: &crate::config::Config,
     templates: &crate::render::Templates,
     given: Vec<(Document, Vec<u8>)>,
-    (rebaseline, take_over): (Option<&str>, bool),
+    consent: &Consent,
     by: String,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
     let policy = config.policy();
@@ -376,8 +390,9 @@ fn render(
         config,
         templates,
         offers: &offers,
-        rebaseline,
-        take_over,
+        rebaseline: consent.rebaseline.as_deref(),
+        take_over: consent.take_over,
+        allow_unreached: consent.allow_unreached,
         wish: Wish::OfPerson { by },
         reason: "render",
         now,

@@ -178,6 +178,9 @@ pub struct RenderArgs {
     /// Replace tables, chains and sets that are not tagwall's where targets are loaded; a copy of them is kept
     #[arg(long, conflicts_with_all = ["dry_run", "stdout", "out"])]
     pub take_over: bool,
+    /// Keep the first load of a target also when no packet gets to its rules
+    #[arg(long, conflicts_with_all = ["dry_run", "stdout", "out"])]
+    pub allow_unreached: bool,
     /// The rule set that was in force before, as its ruleset.json: what has gone is written as delta files
     #[arg(long, value_name = "FILE")]
     pub previous: Option<PathBuf>,

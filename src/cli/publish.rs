@@ -98,6 +98,7 @@ fn render_by(agent: &Client, args: &RenderArgs, config: &Config) -> anyhow::Resu
         documents: documents.iter().map(|(name, bytes)| Document::of(name, bytes)).collect(),
         rebaseline: args.rebaseline.clone(),
         take_over: args.take_over,
+        allow_unreached: args.allow_unreached,
     };
     let bytes: Vec<&[u8]> = documents.iter().map(|(_, bytes)| bytes.as_slice()).collect();
     match control::ask(agent, &request, &bytes)? {
@@ -123,6 +124,7 @@ fn render_here(
         offers: &operate::offers(publications.into_values(), now),
         rebaseline: args.rebaseline.as_deref(),
         take_over: args.take_over,
+        allow_unreached: args.allow_unreached,
         wish: Wish::OfPerson { by: control::me() },
         reason: "render",
         now,

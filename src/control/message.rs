@@ -50,6 +50,9 @@ pub enum Request {
         /// Whether targets may replace what is not tagwall's.
         #[serde(default)]
         take_over: bool,
+        /// Whether the first load of a target may stay although no packet gets to its rules.
+        #[serde(default)]
+        allow_unreached: bool,
     },
     /// Bring an earlier generation back, and keep it.
     Rollback {
@@ -307,6 +310,7 @@ mod tests {
                 documents: vec![Document { name: "a.json".to_owned(), bytes: 7 }],
                 rebaseline: None,
                 take_over: true,
+                allow_unreached: false,
             },
             Request::RestoreBeforeTakeOver { target: None },
             Request::Rollback { generation: Some(3) },
@@ -331,7 +335,9 @@ mod tests {
             Document { name: String::new(), bytes: 2 },
         ];
         let (configuration, rebaseline) = (String::new(), None);
-        let render = Request::Render { configuration, documents, rebaseline, take_over: false };
+        let (take_over, allow_unreached) = (false, false);
+        let render =
+            Request::Render { configuration, documents, rebaseline, take_over, allow_unreached };
         assert_eq!(render.following(), u64::MAX, "a sum that would overflow stays too large");
     }
 }

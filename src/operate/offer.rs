@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::record::Note;
 use super::{OperateError, Operator, answers, believed, companion};
-use crate::config::{Closed, Config, Name, Urgent};
+use crate::config::{Closed, Config, Name, Target, Urgent};
 use crate::feed::{self, FeedError};
 use crate::guard::{Belief, Event, Hold, Offer, Offers};
 use crate::pipeline::{self, Inputs, PlanError};
@@ -28,6 +28,8 @@ pub struct Offering<'o> {
     pub rebaseline: Option<&'o str>,
     /// Whether targets may replace what is not tagwall's, whatever their configuration says.
     pub take_over: bool,
+    /// Whether the first load of a target may stay although no packet gets to its rules, whatever its configuration says.
+    pub allow_unreached: bool,
     /// Who wants it.
     pub wish: Wish,
     /// Why it is done, as the manifest says it.
@@ -139,6 +141,12 @@ impl Operator {
         request.loads = plan.loads;
         if offering.take_over {
             request.take_over.extend(request.targets.keys().cloned());
+        }
+        if !offering.allow_unreached && matches!(offering.wish, Wish::OfPerson { .. }) {
+            let refuses =
+                |(_, target): &(&Name, &toml::Spanned<Target>)| !target.get_ref().allow_unreached;
+            let targets = config.targets.iter().filter(refuses);
+            request.must_be_reached = targets.map(|(name, _)| name.clone()).collect();
         }
         name_evaluated(&mut request, &judgement.belief);
         let document = believed(&judgement.belief)?;

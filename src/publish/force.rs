@@ -8,7 +8,7 @@ use super::firewall::{self, Drift, Firewall, FirewallError, Foreign, Object, Sta
 use super::manifest::{Manifest, TargetRecord};
 use super::store::{Kept, MAX_BYTES};
 use super::verify::is_known;
-use super::{PublishError, Step, StepFailure, Store, Took};
+use super::{PublishError, Step, StepFailure, Store, Took, reached};
 use crate::config::{Conntrack, Name};
 use crate::os::files::{self, FileError, Replacement};
 use crate::render::Kernel;
@@ -28,6 +28,8 @@ pub(super) struct Transition {
     pub(super) updates: BTreeMap<Name, Update>,
     /// Targets that may replace what is not tagwall's.
     pub(super) take_over: BTreeSet<Name>,
+    /// Targets whose first load is taken back when no packet gets to their rules.
+    pub(super) must_be_reached: BTreeSet<Name>,
     /// By target, what it takes over.
     pub(super) taking: BTreeMap<Name, Vec<Foreign>>,
     /// The target that is verified by being loaded, before the switch; see [`Transition::load_first`].
@@ -48,6 +50,7 @@ impl Transition {
             changed,
             updates: BTreeMap::new(),
             take_over: BTreeSet::new(),
+            must_be_reached: BTreeSet::new(),
             taking: BTreeMap::new(),
             first: None,
             notes: Vec::new(),
@@ -144,11 +147,36 @@ impl Transition {
                 self.apply(store, name, &record, kernel)?;
             }
             self.read_back(store, name, &record, kernel)?;
+            self.refuse_unreached(store, name, &record, kernel)?;
         }
         if record.reload.is_some() {
             self.timed(name, Step::Reload, |_| reload(store, number, name, &record))?;
         }
         Ok(())
+    }
+
+    /// Refuses the first load of a target to whose rules no packet gets, where that is not allowed.
+    fn refuse_unreached(
+        &self,
+        store: &Store,
+        name: &Name,
+        record: &TargetRecord,
+        kernel: &Kernel,
+    ) -> Result<(), StepFailure> {
+        let first = self.was(name).is_none_or(|was| was.kernel.is_none());
+        // A chain that is to jump and does not exist yet may come later: Docker makes DOCKER-USER when it starts.
+        let waits = || Firewall::new(kernel, record.time_limit()).waits_for_jump();
+        if !first || !self.must_be_reached.contains(name) || waits() {
+            return Ok(());
+        }
+        let reach = reached::reach(store, &self.manifest, name);
+        match reach.families.values().find(|reach| reach.is_by_rule_graph()) {
+            Some(reach) => {
+                let by = reach.reason().unwrap_or_default().to_owned();
+                Err(StepFailure::new(name, Step::ReadBack, FirewallError::NotReached(by)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Does a step of a target, and notes how long it took.

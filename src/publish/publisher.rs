@@ -216,6 +216,7 @@ impl Publisher {
         let mut transition = Transition::new(manifest, footing.old);
         transition.damaged = footing.damaged;
         transition.take_over.clone_from(&request.take_over);
+        transition.must_be_reached.clone_from(&request.must_be_reached);
         let mut failures = verify::all(&self.store, &mut transition);
         if failures.is_empty() {
             return Ok((transition, BTreeMap::new()));

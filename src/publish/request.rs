@@ -41,6 +41,8 @@ pub struct Request {
     pub companions: Vec<Companion>,
     /// Targets that may replace what is not tagwall's.
     pub take_over: BTreeSet<Name>,
+    /// Targets whose first load is taken back when no packet gets to their rules.
+    pub must_be_reached: BTreeSet<Name>,
     /// The rules of targets that keep the files of an earlier generation, where those are not this request's.
     pub(super) carried: BTreeMap<Name, RuleSet>,
 }
@@ -119,6 +121,7 @@ impl Request {
                 .filter(|(_, target)| target.get_ref().take_over)
                 .map(|(name, _)| name.clone())
                 .collect(),
+            must_be_reached: BTreeSet::new(),
             carried: BTreeMap::new(),
         })
     }
@@ -142,6 +145,7 @@ impl Request {
             loads: manifest.loads,
             companions: Vec::new(),
             take_over: BTreeSet::new(),
+            must_be_reached: BTreeSet::new(),
             carried: BTreeMap::new(),
         };
         for (name, record) in manifest.targets {

@@ -72,6 +72,10 @@ pub struct Target {
     /// content and does not carry tagwall's mark. Default: false, and such a target is refused.
     #[serde(default)]
     pub take_over: bool,
+    /// Whether the first load by hand may stay although no packet gets to the rules: no base chain leads to them, or an earlier
+    /// rule always drops. Default: false, and such a load is taken back. Later loads, the agent's and those at boot stay anyhow.
+    #[serde(default)]
+    pub allow_unreached: bool,
     /// What is done about foreign changes: `restore` or `hold`. Default: that of `[publish]`.
     pub on_drift: Option<OnDrift>,
     /// nftables.

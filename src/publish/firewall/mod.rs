@@ -73,6 +73,12 @@ pub enum FirewallError {
         Objects(.0), if .0.len() == 1 { "it" } else { "them" }, Lost(.0)
     )]
     NotOurs(Vec<Foreign>),
+    /// No packet gets to the rules.
+    #[error(
+        "no packet gets to these rules: {0}; lead packets there (a jump in the host's own rules) or, to load them all the same, \
+         pass --allow-unreached or set allow-unreached = true for the target"
+    )]
+    NotReached(String),
     /// A place that cannot be used, with consent neither.
     #[error("{object} cannot be used: {reason}")]
     Unsuitable {
@@ -195,7 +201,7 @@ fn likely_cause(name: &str) -> String {
 impl FirewallError {
     /// Whether a person's consent is all that is missing.
     pub fn needs_consent(&self) -> bool {
-        matches!(self, Self::NotOurs(_))
+        matches!(self, Self::NotOurs(_) | Self::NotReached(_))
     }
 
     /// Whether the program did not run, or ended by itself and said no: a transaction was not made then.
@@ -316,6 +322,14 @@ impl<'k> Firewall<'k> {
             Some(chain) => found.chain(chain)?.handle,
             None => found.handle,
         }
+    }
+
+    /// Whether the chain that is to jump to the rules does not exist.
+    pub(super) fn waits_for_jump(&self) -> bool {
+        let Kernel::Iptables(rules) = self.kernel else { return false };
+        let Some(jump) = &rules.jump else { return false };
+        iptables::programs(rules)
+            .any(|programs| matches!(iptables::chain_rules(self, programs, &jump.chain), Ok(None)))
     }
 
     /// Loads what was saved before the first load.
