@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::os::command::{BoundedCommand, CommandError, find_program};
 use crate::reach::{Key, Lookup, Ruleset, SetId};
@@ -15,8 +15,10 @@ use crate::ruleset::Family;
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Most bytes of a listing.
 const OUTPUT_LIMIT: usize = 64 << 20;
-/// Most elements of others that are looked up; each reads a whole set in some versions of nft.
-const MAX_LOOKUPS: usize = 16;
+/// Most elements of others that are looked up.
+const MAX_LOOKUPS: usize = 256;
+/// Longest time of all lookups together: each reads a whole set in some versions of nft.
+const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
 /// Absent where the kernel has no IPv6. `/proc/sys` would say it too, but a unit with
 /// `ProcSubset=pid` does not see that.
@@ -56,7 +58,14 @@ const PROGRAMS: [Programs; 2] = [
 #[derive(Debug)]
 pub(super) struct Host {
     ruleset: Result<Ruleset, String>,
-    lookups: Mutex<BTreeMap<String, Lookup>>,
+    lookups: Mutex<Lookups>,
+}
+
+/// Elements that were looked up, and how long that took.
+#[derive(Debug, Default)]
+struct Lookups {
+    known: BTreeMap<String, Lookup>,
+    took: Duration,
 }
 
 impl Host {
@@ -76,18 +85,20 @@ impl Host {
         let element = words.join(" . ");
         let id = format!("{} {} {} {element}", set.family, set.table, set.name);
         let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lookups.get(&id) {
+        if let Some(known) = lookups.known.get(&id) {
             return known.clone();
         }
-        if lookups.len() >= MAX_LOOKUPS {
+        if lookups.known.len() >= MAX_LOOKUPS || lookups.took >= LOOKUP_TIME {
             return Lookup::Unknown;
         }
+        let began = Instant::now();
         let found = if set.family == "ipset" {
             in_ipset(set.name, &element)
         } else {
             in_nft(set, &element)
         };
-        lookups.insert(id, found.clone());
+        lookups.took += began.elapsed();
+        lookups.known.insert(id, found.clone());
         found
     }
 }
