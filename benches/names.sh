@@ -5,7 +5,8 @@
 #
 # A real name server (nsd) on loopback answers A and AAAA. After the first answers and a minute of settling, the agent's processor
 # time, threads and resident memory are taken at the beginning and at the end of the time. The share is of one core; the goal is
-# less than 1 %, with no growth of memory.
+# less than 1 % for 200 names and less than 5 % for 5,000, with no growth of memory. Two programs are compared by running both at
+# once: what else the machine does changes both alike.
 set -euo pipefail
 binary=$(realpath "$1") seconds=${2:-300} names=${3:-200}
 work=$(mktemp -d) agent='' server='' port=$((20000 + RANDOM % 20000))
@@ -29,6 +30,7 @@ server:
  zonesdir: "$work"
  pidfile: ""
  xfrdfile: ""
+ database: ""
  zonelistfile: "$work/zone.list"
  xfrdir: "$work"
  server-count: 1
@@ -52,7 +54,7 @@ PATH=$PATH:/usr/sbin nsd -d -c "$work/nsd.conf" >"$work/nsd.log" 2>&1 & server=$
 "$binary" --config "$work/tagwall.toml" --state-dir "$work/state" run 2> "$work/log" & agent=$!
 for ((waited = 0; ; waited++)); do
     [ "$(grep -c 'has new addresses' "$work/log")" -ge "$names" ] && break
-    [ "$waited" -lt 300 ] || { echo "not all names were answered within a minute:"; tail -n 3 "$work/log"; exit 1; }
+    [ "$waited" -lt $((300 + names)) ] || { echo "not all names were answered in time:"; tail -n 3 "$work/log"; exit 1; }
     sleep 0.2
 done
 sleep 60
