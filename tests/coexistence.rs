@@ -22,7 +22,6 @@ use foreign::Snapshot;
 use host::{Host, text};
 use netns::{PacketBed, Probe, Transport, Verdict, hindrance};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_tagwall");
 const TOOLS: &[&str] = &["iptables", "ip6tables", "ipset", "nsenter", "unshare"];
 /// An address of the group, and one that only the wider group has.
 const ALLOWED: [&str; 2] = ["198.51.100.1", "2001:db8:51::1"];
@@ -87,12 +86,12 @@ fn configure(host: &Host<'_>, prefixes: &str, target: &str) {
 }
 
 fn tagwall(host: &Host<'_>, arguments: &[&str]) -> String {
-    host.run(&[&[BINARY], arguments].concat())
+    host.run(&[&["tagwall"], arguments].concat())
 }
 
 /// Runs tagwall, which must end with this code; what it printed.
 fn tagwall_ends(host: &Host<'_>, arguments: &[&str], code: i32) -> String {
-    let output = host.attempt(&[&[BINARY], arguments].concat(), "");
+    let output = host.attempt(&[&["tagwall"], arguments].concat(), "");
     let printed = text(&output.stdout) + &text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{}: {printed}", arguments.join(" "));
     printed
@@ -286,7 +285,7 @@ fn tables_with_an_owner() {
         "[targets.edge]\napply = \"automatic\"\n[targets.edge.nftables]\nmode = \"embed\"\n\
          table = \"owned\"\negress = [\"wan0\"]\n",
     );
-    let output = host.attempt(&[BINARY, "render"], "");
+    let output = host.attempt(&["tagwall", "render"], "");
     let printed = text(&output.stderr);
     assert!(!output.status.success() && printed.contains("owner"), "{printed}");
     Snapshot::new(&host).assert_is(&before, "refused");
@@ -427,7 +426,7 @@ fn netfilter_persistent() {
     let rules = host.run(&["iptables", "-S"]);
     assert!(!rules.contains("-P FORWARD DROP"), "rules that name absent sets were loaded: {rules}");
     for line in blocks("netfilter-persistent", "sh host").concat().lines() {
-        host.shell(&line.replace("tagwall restore", &format!("{BINARY} restore")));
+        host.shell(line);
     }
     assert!(host.run(&["iptables", "-S"]).contains("-P FORWARD DROP"));
     tagwall_ends(&host, &["status", "--verify"], 0);

@@ -48,6 +48,12 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Allowed packets per second that came to the firewall; as many forbidden ones came.
+    #[allow(clippy::cast_precision_loss, reason = "a count of packets, far below 2^52")]
+    pub(crate) fn rate(&self) -> f64 {
+        self.allowed as f64 / self.seconds
+    }
+
     /// Whether nothing was lost, refused or let through.
     pub(crate) fn is_clean(&self) -> bool {
         [self.lost, self.leaked, self.refused, self.timed_out, self.cut].iter().all(|n| *n == 0)

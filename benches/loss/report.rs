@@ -32,8 +32,9 @@ impl Row {
             }
             Cell::Measured(cell) => {
                 let mut line = format!(
-                    "{place}  {:5}  {:5} of {:8}  {:5} of {:8}  {:4} + {:4} of {:6}  {:3}",
+                    "{place}  {:5}  {:6.0}  {:5} of {:8}  {:5} of {:8}  {:4} + {:4} of {:6}  {:3}",
                     cell.loads,
+                    cell.rate(),
                     cell.lost,
                     cell.allowed,
                     cell.leaked,

@@ -20,10 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The search path inside.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Mounts the overlay, unpacks the packages that follow over it, and waits until its input ends.
+/// Mounts the overlay with the program of this build, unpacks the packages that follow over it, and
+/// waits until its input ends.
 const FIRST_PROCESS: &str = r#"
 set -eu
-work=$0
+work=$0 tagwall=$1
+shift
 mount -t tmpfs tmpfs "$work"
 mkdir "$work/upper" "$work/work" "$work/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
@@ -36,6 +38,10 @@ for package in "$@"; do
     dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -C "$work/root"
 done
 rm -rf "$work/root/etc/tagwall" "$work/root/var/lib/tagwall"
+# This build's program, which may lie in another file system than /.
+rm -f "$work/root/usr/bin/tagwall"
+touch "$work/root/usr/bin/tagwall"
+mount --bind "$tagwall" "$work/root/usr/bin/tagwall"
 mkdir -p "$work/root/etc/tagwall"
 echo ready
 exec cat >/dev/null
@@ -102,6 +108,7 @@ impl<'b> Host<'b> {
                 .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"])
                 .args(["sh", "-c", FIRST_PROCESS])
                 .arg(folder.path())
+                .arg(env!("CARGO_BIN_EXE_tagwall"))
                 .args(&packages)
                 .env("PATH", PATH)
                 .stdin(Stdio::piped())
