@@ -49,9 +49,17 @@ fn nft(host: &Host, rules: &str) {
 
 #[test]
 fn chain_without_jump_is_not_reached() {
-    let Some(host) = host(&["nft", "iptables", "ipset"], &iptables("rest = \"drop\"")) else {
-        return;
-    };
+    let jump_of_the_host = "rest = \"drop\"\njump = { keep = false }";
+    let config = iptables(jump_of_the_host);
+    let Some(host) = host(&["nft", "iptables", "ipset"], &config) else { return };
+    // The first load by hand is taken back, unless it is allowed by the command or the configuration.
+    let (_, stderr) = host.expect(10, &["render"]);
+    assert!(stderr.contains("no base chain leads to chain TAGWALL"), "{stderr}");
+    assert!(stderr.contains("--allow-unreached"), "{stderr}");
+    assert!(!host.path("state/current").exists());
+    host.expect(0, &["render", "--allow-unreached"]);
+    // Later loads stay.
+    host.configure(&config.replace("tcp/443", "tcp/8443"));
     host.expect(0, &["render"]);
     let text = line(&host, 1);
     for family in ["IPv4", "IPv6"] {
@@ -98,6 +106,11 @@ fn embedded_chain_needs_a_jump_for_each_family() {
         "table inet filter {\n chain forward {\n  type filter hook forward priority 0; policy drop\n  \
          ct state established,related accept\n }\n}\n",
     );
+    let before = host.rules();
+    host.expect(10, &["render"]);
+    let left = host.rules();
+    assert!(!left.contains("443") && !left.contains("set tw-"), "{before}\n{left}");
+    host.configure(&config.replace("automatic\"\n", "automatic\"\nallow-unreached = true\n"));
     host.expect(0, &["render"]);
     let text = line(&host, 1);
     assert!(text.contains("no base chain leads to chain azure of table inet filter"), "{text}");
