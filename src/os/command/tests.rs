@@ -1,6 +1,5 @@
 //! Real children, most of them a shell that misbehaves.
 
-use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;

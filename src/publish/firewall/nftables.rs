@@ -3,12 +3,12 @@
 //! Rules are taken from the listing of the ruleset without elements: it costs milliseconds whatever the host has, where a
 //! listing of one table or chain reads the elements of every set. Each of our sets is asked for by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::nft::{Elements, Extent, Netfilter, Plan, Script, Staged, Table, normal, removals};
+use super::nft::{Elements, Extent, Netfilter, Plan, Script, Set, Staged, Table, normal, removals};
 use super::{Drift, Firewall, FirewallError, Update};
 use crate::os::command::BoundedCommand;
 use crate::os::files;
@@ -49,8 +49,28 @@ pub(super) fn verify_alone(
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<(), FirewallError> {
+    if !table.own && redeclares(firewall, table, folder)? {
+        return Ok(());
+    }
     firewall.command("nft")?.arg("-c").arg("-f").arg(folder.join(&table.file)).run()?;
     Ok(())
+}
+
+/// Whether an embedded artifact declares a set otherwise than the kernel has it: it loads alone where the set is not there yet.
+fn redeclares(
+    firewall: &Firewall<'_>,
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<bool, FirewallError> {
+    let Some(script) = artifact(table, folder)? else { return Ok(false) };
+    let live = ruleset(firewall)?;
+    let both = script.find(&table.family, &table.table).zip(live.find(&table.family, &table.table));
+    Ok(both.is_some_and(|(wanted, live)| {
+        wanted
+            .sets
+            .iter()
+            .any(|set| live.set(&set.name).is_some_and(|had| !had.is_declared_like(set)))
+    }))
 }
 
 pub(super) fn verify_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
@@ -115,8 +135,31 @@ fn load(
     let Some(script) = artifact(table, folder)? else { return Ok(Load::Whole) };
     let Some(wanted) = script.find(&table.family, &table.table) else { return Ok(Load::Whole) };
     let live = ruleset(firewall)?;
+    let live = live.find(&table.family, &table.table);
     let extent = if table.own { Extent::Table } else { Extent::Chains(&table.chains) };
-    Ok(Load::Planned(Plan::new(&script, wanted, live.find(&table.family, &table.table), extent)))
+    let unchanged = unchanged(table, wanted, live)?;
+    Ok(Load::Planned(Plan::new(&script, wanted, live, extent, &unchanged)))
+}
+
+/// The sets whose elements are what an artifact wants already.
+fn unchanged(
+    table: &NftablesKernel,
+    wanted: &Table,
+    live: Option<&Table>,
+) -> Result<BTreeSet<String>, FirewallError> {
+    let Some(live) = live else { return Ok(BTreeSet::new()) };
+    let kept = wanted
+        .sets
+        .iter()
+        .filter(|set| live.set(&set.name).is_some_and(|had| had.is_declared_like(set)))
+        .filter_map(|set| Some((set, set.addresses()?)));
+    let kept: Vec<(&Set, PrefixSet)> = kept.collect();
+    let found = sets(table, kept.iter().map(|(set, _)| set.name.as_str()))?;
+    Ok(kept
+        .into_iter()
+        .filter(|(set, addresses)| found.get(&set.name) == Some(addresses))
+        .map(|(set, _)| set.name.clone())
+        .collect())
 }
 
 /// The artifact taken apart; none where it is no text of one table that is understood.

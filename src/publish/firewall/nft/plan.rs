@@ -2,8 +2,8 @@
 //!
 //! Elements of a set that is made in the same transaction as the rules that use it are found only when the transaction ends, up
 //! to milliseconds after the rules are active: packets that are allowed before and after are refused meanwhile. So new sets are
-//! filled in a transaction of their own, which no packet notices, and a second one replaces rules and changes the content of
-//! sets that stay. A table is never deleted and made again.
+//! filled in a transaction of their own, which no packet notices, and a second one replaces the rules. A set that changes
+//! together with rules is made under another name, and again under its own. A table is never deleted and made again.
 //!
 //! Everything is derived from two texts, the artifact and the listing of the kernel, whatever template wrote the artifact.
 
@@ -67,12 +67,14 @@ pub(in crate::publish) enum Extent<'e> {
 }
 
 impl Plan {
-    /// The plan from what the kernel has of a table, if there is one, to the table of an artifact.
+    /// The plan from what the kernel has of a table, if there is one, to the table of an artifact. Sets named `unchanged` have
+    /// their elements already.
     pub(in crate::publish) fn new(
         artifact: &Script,
         wanted: &Table,
         live: Option<&Table>,
         extent: Extent<'_>,
+        unchanged: &BTreeSet<String>,
     ) -> Self {
         let none = Table::default();
         let present = live.unwrap_or(&none);
@@ -80,9 +82,9 @@ impl Plan {
             .sets
             .iter()
             .filter(|set| {
-                present.set(&set.name).is_some_and(|had| {
-                    had.keyword != set.keyword || had.declared() != set.declared()
-                })
+                present
+                    .set(&set.name)
+                    .is_some_and(|had| !had.is_declared_like(set) || !unchanged.contains(&set.name))
             })
             .map(|set| set.name.as_str())
             .collect();
@@ -91,30 +93,30 @@ impl Plan {
             plan.two(artifact, wanted, live, extent);
             return plan;
         }
-        // A set with rules cannot be declared otherwise: the rules go over to sets of other names, and back.
-        let renamed = renamed(wanted, &changed);
+        // New rules and new elements are not active at the same moment, so rules never meet a set that changes: they go over to
+        // sets of other names, and back.
+        let suffix = unused_suffix(&changed, present);
+        let renamed = renamed(wanted, &changed, &suffix);
         plan.two(artifact, &renamed, live, extent);
-        // An embedded table keeps what its artifact does not name, so the old sets are removed by name.
-        if matches!(extent, Extent::Chains(_))
-            && let Some(last) = plan.steps.last_mut()
-        {
-            for set in present.sets.iter().filter(|set| changed.contains(set.name.as_str())) {
-                last.push_str(&delete(wanted, &set.keyword, &set.name));
+        // An embedded table keeps what its artifact does not name, so sets are removed by name.
+        let embedded = matches!(extent, Extent::Chains(_));
+        let remove = |plan: &mut Self, sets: Vec<&Set>| {
+            if let Some(last) = plan.steps.last_mut().filter(|_| embedded) {
+                for set in sets {
+                    last.push_str(&delete(wanted, &set.keyword, &set.name));
+                }
             }
-        }
+        };
+        let is_changed = |set: &&Set| changed.contains(set.name.as_str());
+        remove(&mut plan, present.sets.iter().filter(is_changed).collect());
         let mut between = renamed.clone();
-        if let Extent::Chains(_) = extent {
-            let others = present.sets.iter().filter(|set| !changed.contains(set.name.as_str()));
+        if embedded {
+            let others = present.sets.iter().filter(|set| !is_changed(set));
             between.sets.extend(others.filter(|set| renamed.set(&set.name).is_none()).cloned());
         }
         plan.two(artifact, wanted, Some(&between), extent);
-        if matches!(extent, Extent::Chains(_))
-            && let Some(last) = plan.steps.last_mut()
-        {
-            for set in renamed.sets.iter().filter(|set| wanted.set(&set.name).is_none()) {
-                last.push_str(&delete(wanted, &set.keyword, &set.name));
-            }
-        }
+        let passing = renamed.sets.iter().filter(|set| wanted.set(&set.name).is_none());
+        remove(&mut plan, passing.collect());
         plan
     }
 
@@ -130,8 +132,8 @@ impl Plan {
         let present = live.unwrap_or(&none);
         let head = head(&artifact.defines);
 
-        let (new, kept): (Vec<&Set>, Vec<&Set>) =
-            wanted.sets.iter().partition(|set| present.set(&set.name).is_none());
+        let new: Vec<&Set> =
+            wanted.sets.iter().filter(|set| present.set(&set.name).is_none()).collect();
         if !new.is_empty() || live.is_none() {
             let mut text = format!("{head}table {family} {name} {{\n");
             for property in &wanted.properties {
@@ -167,13 +169,7 @@ impl Plan {
                 text.push_str(&delete(wanted, "chain", &chain.name));
             }
         }
-        for set in &kept {
-            text.push_str(&format!("flush {} {family} {name} {}\n", set.keyword, set.name));
-        }
         text.push_str(&format!("table {family} {name} {{\n"));
-        for set in kept.iter().filter(|set| !set.elements.is_empty()) {
-            text.push_str(&block(set));
-        }
         for chain in &wanted.chains {
             text.push_str(&format!("\tchain {} {{\n", chain.name));
             for line in chain.hook.iter().chain(&chain.properties) {
@@ -275,23 +271,29 @@ fn delete(table: &Table, keyword: &str, name: &str) -> String {
     format!("delete {keyword} {} {} {name}\n", table.family, table.name)
 }
 
-/// The end of a name that a set has while the set of its own name is made again.
-const SUFFIX: &str = ".new";
+/// The end of the names that sets have while the sets of their own names are made again: one that nothing has.
+fn unused_suffix(sets: &BTreeSet<&str>, present: &Table) -> String {
+    let used =
+        |suffix: &str| sets.iter().any(|set| present.set(&format!("{set}{suffix}")).is_some());
+    let numbered = (2_u32..).map(|number| format!(".new{number}"));
+    let mut suffixes = std::iter::once(".new".to_owned()).chain(numbered);
+    suffixes.find(|suffix| !used(suffix)).unwrap_or_default()
+}
 
 /// The table with some sets under other names, in the rules too.
-fn renamed(table: &Table, sets: &BTreeSet<&str>) -> Table {
+fn renamed(table: &Table, sets: &BTreeSet<&str>, suffix: &str) -> Table {
     let mut table = table.clone();
     for set in table.sets.iter_mut().filter(|set| sets.contains(set.name.as_str())) {
-        set.name.push_str(SUFFIX);
+        set.name.push_str(suffix);
     }
     for rule in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
-        rule.text = with_other_sets(&rule.text, sets);
+        rule.text = with_other_sets(&rule.text, sets, suffix);
     }
     table
 }
 
 /// A rule that names other sets.
-fn with_other_sets(rule: &str, sets: &BTreeSet<&str>) -> String {
+fn with_other_sets(rule: &str, sets: &BTreeSet<&str>, suffix: &str) -> String {
     let mut text = String::with_capacity(rule.len());
     let mut quoted = false;
     let mut rest = rule;
@@ -305,7 +307,7 @@ fn with_other_sets(rule: &str, sets: &BTreeSet<&str>) -> String {
             let end = after.find(|c: char| !part_of_name(c)).unwrap_or(after.len());
             text.push_str(&after[..end]);
             if sets.contains(&after[..end]) {
-                text.push_str(SUFFIX);
+                text.push_str(suffix);
             }
             rest = &after[end..];
         }

@@ -4,11 +4,16 @@ fn script(text: &str) -> Script {
     Script::parse(text).unwrap()
 }
 
+/// The plan where sets have the same elements in both texts.
 fn plan(artifact: &str, live: Option<&str>, extent: Extent<'_>) -> Plan {
     let artifact = script(artifact);
     let live = live.map(script);
     let live = live.as_ref().map(|live| &live.tables[0]);
-    Plan::new(&artifact, &artifact.tables[0], live, extent)
+    let same = |set: &&Set| {
+        live.and_then(|live| live.set(&set.name)).is_some_and(|had| had.elements == set.elements)
+    };
+    let unchanged = artifact.tables[0].sets.iter().filter(same).map(|set| set.name.clone());
+    Plan::new(&artifact, &artifact.tables[0], live, extent, &unchanged.collect())
 }
 
 const OWN: &str = "table inet t {\n\tcomment \"managed by tagwall\"\n\tset a {\n\t\ttype ipv4_addr\n\t\tflags interval\n\
@@ -29,7 +34,7 @@ fn empty_kernel_gets_sets_before_rules() {
 }
 
 #[test]
-fn set_that_stays_is_refilled_with_the_rules_and_a_new_one_before_them() {
+fn new_set_is_filled_before_the_rules_and_one_that_stays_is_left_alone() {
     let live = OWN.replace("set a", "set old").replace("@a", "@old");
     let both = plan(
         &OWN.replace("set a", "set b {\n\t\ttype ipv4_addr\n\t}\n\tset a"),
@@ -40,15 +45,33 @@ fn set_that_stays_is_refilled_with_the_rules_and_a_new_one_before_them() {
     assert!(both.steps[0].contains("set b") && !both.steps[0].contains("set a"));
     assert_eq!(both.staged[0].removal(), "delete set inet t b\n");
     let second = &both.steps[1];
-    let at = |text: &str| second.find(text).unwrap();
-    assert!(at("flush chain inet t forward") < at("flush set inet t a"));
-    assert!(at("flush set inet t a") < at("192.0.2.0/24"));
-    assert!(!second.contains("delete"), "{second}");
+    assert!(second.contains("flush chain inet t forward"), "{second}");
+    assert!(!second.contains("set") && !second.contains("delete"), "{second}");
     let gone = plan(OWN, Some(&live), Extent::Table);
     assert!(gone.steps[1].ends_with("delete set inet t old\n"), "{}", gone.steps[1]);
     // Nobody's set is removed from a host's table.
     let kept = plan(OWN, Some(&live), Extent::Chains(&["forward".to_owned()]));
     assert!(!kept.steps[1].contains("delete"), "{}", kept.steps[1]);
+}
+
+#[test]
+fn set_that_changes_with_the_rules_goes_by_way_of_another_name() {
+    let live = OWN.replace("192.0.2.0/24", "198.51.100.0/24").replace("@a accept", "@a drop");
+    for extent in [Extent::Table, Extent::Chains(&["forward".to_owned()])] {
+        let plan = plan(OWN, Some(&live), extent);
+        assert_eq!(plan.steps.len(), 4);
+        assert!(plan.steps[0].contains("set a.new {"), "{}", plan.steps[0]);
+        assert!(plan.steps[1].contains("@a.new accept"), "{}", plan.steps[1]);
+        assert!(plan.steps[1].ends_with("delete set inet t a\n"), "{}", plan.steps[1]);
+        assert!(plan.steps[2].contains("set a {"), "{}", plan.steps[2]);
+        assert!(plan.steps[3].contains("@a accept"), "{}", plan.steps[3]);
+        assert!(plan.steps[3].ends_with("delete set inet t a.new\n"), "{}", plan.steps[3]);
+    }
+    // A name that a stopped run left is not used again.
+    let left = live.replace("set a {", "set a.new {\n\t\ttype ipv4_addr\n\t}\n\tset a {");
+    let plan = plan(OWN, Some(&left), Extent::Table);
+    assert!(plan.steps[0].contains("set a.new2 {"), "{}", plan.steps[0]);
+    assert!(plan.steps[1].contains("delete set inet t a.new\n"), "{}", plan.steps[1]);
 }
 
 #[test]
@@ -78,7 +101,7 @@ fn set_of_another_declaration_goes_by_way_of_another_name() {
 fn only_sets_of_a_rule_are_renamed() {
     let sets = BTreeSet::from(["a"]);
     assert_eq!(
-        with_other_sets("ip daddr @a ip saddr @a-b log prefix \"@a\" accept", &sets),
+        with_other_sets("ip daddr @a ip saddr @a-b log prefix \"@a\" accept", &sets, ".new"),
         "ip daddr @a.new ip saddr @a-b log prefix \"@a\" accept"
     );
 }

@@ -5,6 +5,9 @@
 
 use thiserror::Error;
 
+use crate::prefix::PrefixSet;
+use crate::prefix::parse::parse_net_or_address;
+
 /// A text whose structure is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: `{text}` is not understood")]
@@ -224,6 +227,21 @@ impl Set {
         if !elements.trim().is_empty() {
             self.elements.push(elements.trim_matches('\n').trim_end().to_owned());
         }
+    }
+
+    /// Whether another set is declared in the same way.
+    pub(in crate::publish) fn is_declared_like(&self, other: &Self) -> bool {
+        self.keyword == other.keyword && self.declared() == other.declared()
+    }
+
+    /// The elements as addresses; none where one is something else.
+    pub(in crate::publish) fn addresses(&self) -> Option<PrefixSet> {
+        let elements = self.elements.iter().flat_map(|text| text.split(','));
+        let elements = elements.map(str::trim).filter(|element| !element.is_empty());
+        elements
+            .map(|element| parse_net_or_address(element).ok())
+            .collect::<Option<Vec<_>>>()
+            .map(|nets| nets.into_iter().collect())
     }
 
     /// The declaration in a form in which two of them can be compared, however they were written.
