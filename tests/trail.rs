@@ -475,6 +475,7 @@ fn answers_of_hostnames_that_a_firewall_did_not_take_are_told_too() {
     operator.learn(answered(&config, host.now, &["198.51.100.7"]));
     let offering = Offering {
         take_over: false,
+        allow_unreached: false,
         config: &config,
         templates: &templates,
         offers: &Offers::new(),
