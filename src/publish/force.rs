@@ -165,7 +165,7 @@ impl Transition {
     ) -> Result<(), StepFailure> {
         let first = self.was(name).is_none_or(|was| was.kernel.is_none());
         // A chain that is to jump and does not exist yet may come later: Docker makes DOCKER-USER when it starts.
-        let waits = || Firewall::new(kernel, record.time_limit()).waits_for_jump();
+        let waits = || Firewall::new(kernel, record.time_limit()).absent_jump().is_some();
         if !first || !self.must_be_reached.contains(name) || waits() {
             return Ok(());
         }

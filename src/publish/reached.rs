@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use self::elements::HostElements;
 use self::host::Host;
+use super::firewall::Firewall;
 use super::manifest::{Manifest, TargetRecord};
 use super::{PublishError, Store};
 use crate::config::{Direction, Interface, Name, Protocol};
@@ -109,6 +110,13 @@ fn of_target(host: &Host, store: &Store, manifest: &Manifest, name: &Name) -> Ta
             }
         }
         sum.into(&mut found);
+    }
+    // The jump is put there when the chain appears, which is more to the point than that nothing leads to the rules.
+    if found.is_by_rule_graph()
+        && let Some((family, chain)) = Firewall::new(kernel, record.time_limit()).absent_jump()
+        && let Some(Reach::NotReached { by, .. }) = found.families.get_mut(&family)
+    {
+        *by = format!("chain {chain} is absent");
     }
     found
 }

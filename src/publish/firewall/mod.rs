@@ -24,7 +24,7 @@ use crate::os::command::{BoundedCommand, CommandError, find_program};
 use crate::os::files::FileError;
 use crate::prefix::PrefixSet;
 use crate::render::{Kernel, KernelSet};
-use crate::ruleset::RuleSet;
+use crate::ruleset::{Family, RuleSet};
 
 pub(super) use conntrack::{expire, is_installed as conntrack_is_installed};
 pub use drift::Drift;
@@ -324,12 +324,13 @@ impl<'k> Firewall<'k> {
         }
     }
 
-    /// Whether the chain that is to jump to the rules does not exist.
-    pub(super) fn waits_for_jump(&self) -> bool {
-        let Kernel::Iptables(rules) = self.kernel else { return false };
-        let Some(jump) = &rules.jump else { return false };
-        iptables::programs(rules)
-            .any(|programs| matches!(iptables::chain_rules(self, programs, &jump.chain), Ok(None)))
+    /// The chain that is to jump to the rules, where a family does not have it.
+    pub(super) fn absent_jump(&self) -> Option<(Family, &'k str)> {
+        let Kernel::Iptables(rules) = self.kernel else { return None };
+        let chain = rules.jump.as_ref()?.chain.as_str();
+        let absent = iptables::programs(rules)
+            .find(|programs| matches!(iptables::chain_rules(self, *programs, chain), Ok(None)))?;
+        Some((absent.family, chain))
     }
 
     /// Loads what was saved before the first load.
