@@ -1,8 +1,9 @@
 //! `tagwall restore`: reloads the active generation into the kernel, at boot and after a flush.
 //!
-//! Works on the generation alone, and reads neither a publication nor the state; of the configuration only the paths of
-//! programs, where it can be read. Whatever is wrong with these, the rules are there after a reboot. A running agent holds the
-//! lock, and does it instead: the two never work on the kernel at once.
+//! Works on the generation alone, and reads neither a publication nor the state; of the
+//! configuration only the paths of programs, where it can be read. Whatever is wrong with these,
+//! the rules are there after a reboot. A running agent holds the lock, and does it instead: the two
+//! never work on the kernel at once.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use crate::os::clock::now;
 use crate::os::lock::{DirLock, LockError};
 use crate::publish::{PublishError, Publisher, Store, create_sets};
 
-/// Longest wait for the lock: an agent that starts takes it before it can be reached, and a command is done soon.
+/// Longest wait for the lock: an agent that starts takes it before it can be reached, and a command
+/// is done soon.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// Time between two attempts.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
@@ -70,7 +72,8 @@ fn before_take_over(cli: &Cli, target: Option<&Name>, printer: &Printer) -> anyh
     Ok(Exit::Ok)
 }
 
-/// Restores through the agent where one runs, else here. While another process holds the lock, both are tried again.
+/// Restores through the agent where one runs, else here. While another process holds the lock, both
+/// are tried again.
 fn restore(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<Restoration> {
     let end = Instant::now() + LOCK_WAIT;
     let request = Request::Restore { overwrite: args.overwrite, sets_only: args.sets_only };
@@ -91,7 +94,8 @@ fn restore(cli: &Cli, args: &RestoreArgs, printer: &Printer) -> anyhow::Result<R
     }
 }
 
-/// Creates the sets without finishing an interrupted apply: that would load rules ahead of the host's own.
+/// Creates the sets without finishing an interrupted apply: that would load rules ahead of the
+/// host's own.
 fn sets_here(cli: &Cli) -> Result<Restoration, PublishError> {
     let store = Store::new(&cli.state_dir);
     // A folder that is absent holds no generation, and no lock.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::os::files;
 
-/// `[programs]`: the firewall's programs, by absolute path. A program that is not named is looked for in /usr/sbin,
-/// /usr/bin, /sbin and /bin. `tagwall restore` and the units read this table too.
+/// `[programs]`: the firewall's programs, by absolute path. A program that is not named is looked
+/// for in /usr/sbin, /usr/bin, /sbin and /bin. `tagwall restore` and the units read this table too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Programs {
@@ -34,8 +34,8 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Reads this table of a configuration file, whatever else the file says: rules must be restored although another table
-    /// is wrong. None where the file or the table cannot be read.
+    /// Reads this table of a configuration file, whatever else the file says: rules must be
+    /// restored although another table is wrong. None where the file or the table cannot be read.
     pub fn read(config: &Path) -> Option<Self> {
         #[derive(Deserialize)]
         struct Only {

@@ -1,8 +1,8 @@
 //! The names in the order of their times: the next lookup, and the next address that leaves.
 //!
 //! # Guarantees
-//! Each operation costs what it returns, and the logarithm of the number of names: following 5,000 names must not look at
-//! 5,000 entries for each answer.
+//! Each operation costs what it returns, and the logarithm of the number of names: following 5,000
+//! names must not look at 5,000 entries for each answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Entries and times that were touched, counted in tests alone: a machine-independent measure of cost.
+//! Entries and times that were touched, counted in tests alone: a machine-independent measure of
+//! cost.
 
 #[cfg(test)]
 thread_local! {

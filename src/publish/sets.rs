@@ -42,8 +42,9 @@ impl fmt::Display for TargetSets {
     }
 }
 
-/// Creates the absent sets of each active iptables target, filled, and changes nothing else: no rule, and no set that exists.
-/// Reads the generation alone; the caller holds the lock. One target that fails stops no other.
+/// Creates the absent sets of each active iptables target, filled, and changes nothing else: no
+/// rule, and no set that exists. Reads the generation alone; the caller holds the lock. One target
+/// that fails stops no other.
 pub fn create_sets(store: &Store) -> Result<Vec<TargetSets>, PublishError> {
     let Some(number) = store.current()? else { return Ok(Vec::new()) };
     let manifest = store.read(number)?.manifest;

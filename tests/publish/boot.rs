@@ -1,4 +1,5 @@
-//! A host that comes up: saved rules of its own that name our sets, and programs elsewhere than usual.
+//! A host that comes up: saved rules of its own that name our sets, and programs elsewhere than
+//! usual.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +12,8 @@ const TOOLS: &[&str] = &["ipset", "iptables", "ip6tables"];
 
 fn iptables() -> String {
     format!(
-        "{GROUPS}[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\negress = [\"wan0\"]\n"
+        "{GROUPS}[targets.edge]\napply = \"automatic\"\n\
+         [targets.edge.iptables]\negress = [\"wan0\"]\n"
     )
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn leave_rules_loaded(release: &str) {
     loaded_after_each(&site);
 }
 
-/// Restarts, stops and starts, and reloads nftables.service: our rules are loaded after each, by the units alone.
+/// Restarts, stops and starts, and reloads nftables.service: our rules are loaded after each, by
+/// the units alone.
 fn loaded_after_each(site: &Site) {
     let loaded = |what: &str| {
         site.machine.wait_until(what, |_| {

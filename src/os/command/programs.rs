@@ -9,10 +9,12 @@ use rustix::fs::Access;
 
 use super::PATH;
 
-/// Configured paths by name: one setting of the process, read from its configuration at start and at reload.
+/// Configured paths by name: one setting of the process, read from its configuration at start and
+/// at reload.
 static CONFIGURED: RwLock<BTreeMap<&'static str, PathBuf>> = RwLock::new(BTreeMap::new());
 
-/// Replaces the configured paths of programs by name, for all commands that are built from now on; returns those before.
+/// Replaces the configured paths of programs by name, for all commands that are built from now on;
+/// returns those before.
 pub fn configure_programs(
     paths: BTreeMap<&'static str, PathBuf>,
 ) -> BTreeMap<&'static str, PathBuf> {
@@ -20,8 +22,8 @@ pub fn configure_programs(
     std::mem::replace(&mut *CONFIGURED.write().unwrap_or_else(PoisonError::into_inner), paths)
 }
 
-/// Finds a program: where it is configured, whether or not it is there, so that its absence is an error with this path; else
-/// one that this process may execute in the directories of [`PATH`].
+/// Finds a program: where it is configured, whether or not it is there, so that its absence is an
+/// error with this path; else one that this process may execute in the directories of [`PATH`].
 pub fn find_program(name: &str) -> Option<PathBuf> {
     if name.is_empty() || name.contains('/') {
         return None;

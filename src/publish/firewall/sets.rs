@@ -1,8 +1,10 @@
-//! ipset sets created without rules, for saved rules of the host that name them: `tagwall restore --sets-only`.
+//! ipset sets created without rules, for saved rules of the host that name them:
+//! `tagwall restore --sets-only`.
 //!
-//! Saved rules whose sets are absent are not loaded at all, and the host would come up without any. So the sets of the active
-//! generation are created before the host's own rules are loaded, with their content. A set that exists is left alone: it may
-//! be in use, and the rules that follow bring it up to date.
+//! Saved rules whose sets are absent are not loaded at all, and the host would come up without any.
+//! So the sets of the active generation are created before the host's own rules are loaded, with
+//! their content. A set that exists is left alone: it may be in use, and the rules that follow
+//! bring it up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -102,7 +104,8 @@ fn restore_text(name: &str, set: &Set<'_>) -> String {
     text
 }
 
-/// The sets that exist at the end of a sets file, whatever template wrote it: the file is followed line by line.
+/// The sets that exist at the end of a sets file, whatever template wrote it: the file is followed
+/// line by line.
 fn outcome(text: &str) -> Result<BTreeMap<&str, Set<'_>>, String> {
     let mut sets: BTreeMap<&str, Set<'_>> = BTreeMap::new();
     for (number, line) in text.lines().enumerate() {
@@ -150,7 +153,8 @@ mod tests {
     #[test]
     fn sets_file_leaves_what_was_swapped_in() {
         let text = "# a comment\n\ncreate a hash:net family inet6 maxelem 10 -exist\n\
-            create a.new hash:net family inet6 maxelem 10 -exist\nflush a.new\nadd a.new 2001:db8::/32\n\
+            create a.new hash:net family inet6 maxelem 10 -exist\nflush a.new\n\
+            add a.new 2001:db8::/32\n\
             add a.new 2001:db9::/32\ndel a.new 2001:db9::/32\nswap a.new a\ndestroy a.new\n\
             create b hash:ip timeout 5\nadd b 192.0.2.1 timeout 7\nrename b c\n";
         let sets = outcome(text).unwrap();
