@@ -146,7 +146,7 @@ fn text(report: &Report) -> String {
     }
     if let Some(decision) = &report.decided_by {
         text.push_str(&row("decided by", &decided(decision)));
-    } else if report.packet == Verdict::Accepted {
+    } else if report.verdict == Verdict::Accepted {
         text.push_str(&row("decided by", "no chain: nothing filters this packet"));
     }
     text.push_str(&row("connection", &connection(&report.connection)));

@@ -41,7 +41,8 @@ struct Addresses {
 #[derive(Clone, Debug, Deserialize)]
 struct Address {
     local: Option<IpAddr>,
-    address: Option<IpAddr>,
+    #[serde(rename = "address")]
+    peer: Option<IpAddr>,
     broadcast: Option<IpAddr>,
     prefixlen: Option<u8>,
 }
@@ -148,13 +149,12 @@ impl Network {
     /// The batch that turns on, in a clone, the links that are on.
     pub(super) fn up_batch(&self) -> String {
         let on = self.copied().filter(|(_, link)| link.is_up());
-        on.map(|(_, link)| format!("link set dev {} up\n", link.ifname)).collect()
+        turned_on(on.map(|(_, link)| link.ifname.clone()))
     }
 
     /// The batch that turns on the other ends.
     pub(super) fn peer_batch(&self) -> String {
-        let lines = self.copied().map(|(index, _)| format!("link set dev {} up\n", peer(index)));
-        std::iter::once("link set dev lo up\n".to_owned()).chain(lines).collect()
+        turned_on(self.copied().map(|(index, _)| peer(index)))
     }
 
     /// The name of the other end of a link.
@@ -177,7 +177,7 @@ impl Network {
                     continue;
                 }
                 batch.push_str("addr add ");
-                match address.address {
+                match address.peer {
                     Some(peer) => batch.push_str(&format!("{local} peer {peer}/{length}")),
                     None => batch.push_str(&format!("{local}/{length}")),
                 }
@@ -270,6 +270,15 @@ impl Hop {
         };
         Some(format!("{via} dev {dev} onlink"))
     }
+}
+
+/// The batch that turns these links on.
+fn turned_on(links: impl Iterator<Item = String>) -> String {
+    let mut batch = String::new();
+    for link in links {
+        batch.push_str(&format!("link set dev {link} up\n"));
+    }
+    batch
 }
 
 /// The name of the other end of a link.

@@ -7,9 +7,10 @@
 //!  └────────────────────┘        └──────────────────────────────────┘
 //! ```
 //!
-//! Outside, what a process sends is routed by [`TABLE`] alone, and what arrives is taken in where
-//! the kernel's local table has the address: so one namespace plays both ends of a flow.
+//! Outside, what a process sends is routed by [`TABLE`], and what arrives is taken in whatever its
+//! address: so one namespace plays both ends of a flow.
 
+mod resolving;
 mod sending;
 
 use std::collections::{BTreeMap, HashMap};
@@ -71,8 +72,9 @@ impl<'h> Scratch<'h> {
         self.outside.within(|| {
             outside_settings();
             let rules = format!(
-                "rule add pref 10 iif lo lookup {TABLE}\nrule add pref 100 lookup local\n\
-                 rule del pref 0\n"
+                "link set dev lo up\nrule add pref 10 iif lo lookup {TABLE}\n\
+                 rule add pref 100 lookup local\nrule del pref 0\n\
+                 route add local default dev lo table local\n"
             );
             ip(&["-4", "-batch", "-"], &rules)?;
             if has_ipv6() {

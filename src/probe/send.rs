@@ -1,7 +1,7 @@
 //! The packets of a probe: plain sockets, in the namespace that they were opened in.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -88,11 +88,19 @@ pub(super) enum Service {
 }
 
 impl Service {
-    /// Opens it in the namespace that this thread is in.
+    /// Opens it in the namespace that this thread is in: for TCP at every address, as a translation
+    /// may choose another one each time; for UDP at this one, as answers must come from it.
     pub(super) fn open(address: IpAddr, service: ProbeService) -> io::Result<Self> {
         let address = SocketAddr::new(address, service.port());
         match service {
-            ProbeService::Tcp(_) => Ok(Self::Tcp(TcpListener::bind(address)?)),
+            ProbeService::Tcp(port) => {
+                let any: IpAddr = if address.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
+                };
+                Ok(Self::Tcp(TcpListener::bind(SocketAddr::new(any, port))?))
+            }
             ProbeService::Udp(_) => {
                 let socket = UdpSocket::bind(address)?;
                 socket.set_read_timeout(Some(TICK))?;

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 /// The multicast group of traces (`NFNLGRP_NFTRACE`), as a bit.
 const GROUP: u32 = 1 << (9 - 1);
 /// The type of its messages: subsystem nf_tables, `NFT_MSG_TRACE`.
-const MESSAGE: u16 = (10 << 8) | 17;
+const MESSAGE: u16 = 10 * 256 + 17;
 /// Bytes of traces that wait to be read: some thousand events.
 const BUFFER: usize = 4 << 20;
 /// Bytes of the headers in front of the attributes: netlink's and netfilter's.

@@ -272,7 +272,7 @@ table ip early {
         type filter hook prerouting priority raw; policy accept;
         iifname \"lan0\" tcp dport 22 ip daddr 192.0.2.0/24 drop
     }
-    chain mark {
+    chain marks {
         type filter hook prerouting priority mangle; policy accept;
         ip saddr 10.21.0.0/24 meta mark set 0x7
     }

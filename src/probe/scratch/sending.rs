@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::resolving::Resolved;
 use super::{Scratch, TABLE};
+use crate::probe::counters::Counters;
 use crate::probe::path::{ARRIVE, ENTER, Ending, LEAVE, START, Trail};
 use crate::probe::report::{Connection, Decision, Exchange, Report, Verdict};
-use crate::probe::routes::{Way, host_route, way};
+use crate::probe::routes::host_route;
 use crate::probe::send::{First, Service, converse};
 use crate::probe::trace::{Ends, Event, Outcome, TraceSocket};
 use crate::probe::{Budget, Flow, ProbeError, ProbeService};
@@ -23,20 +25,8 @@ const REFUSAL: Duration = Duration::from_millis(20);
 /// How long a connection may take: TCP sends its first packet three times.
 const PATIENCE: Duration = Duration::from_millis(3500);
 
-/// Where a flow comes in and leaves.
-struct Resolved {
-    /// None where it begins on the host.
-    input: Option<String>,
-    /// None where it ends on the host, or nothing leads to its destination.
-    output: Option<String>,
-    /// Whether the destination is the host's own.
-    to_host: bool,
-    /// Whether answers go back the way the flow came.
-    symmetric: bool,
-    /// Routes that the clone gets for this flow alone.
-    routes: Vec<(IpAddr, String)>,
-    notes: Vec<String>,
-}
+/// How many ends of a translation are tried, where each datagram may come to another one.
+const ENDPOINTS: usize = 8;
 
 impl Scratch<'_> {
     /// Sends a flow, and reports what became of it.
@@ -80,121 +70,6 @@ impl Scratch<'_> {
         self.connection(flow, resolved, &trail, report, budget)
     }
 
-    /// Finds the interfaces of a flow, by the host's own routing.
-    fn resolve(&self, flow: &Flow, budget: &Budget) -> Result<Resolved, ProbeError> {
-        let host = self.host;
-        for name in flow.input.iter().chain(&flow.output) {
-            if host.network.copied().all(|(_, link)| link.ifname != *name) {
-                return Err(ProbeError::Flow(format!("interface {name} does not exist")));
-            }
-        }
-        let ask = |to, source, input: Option<&str>| {
-            host.own.within(|| way(&host.tools, to, source, input, budget))
-        };
-        let (source, destination) = (flow.source, flow.destination);
-        let input = match (&flow.input, ask(source, None, None)?) {
-            (Some(input), _) => Some(input.clone()),
-            (None, Way::Out(input)) => Some(input),
-            (None, Way::Local) => None,
-            (None, Way::None(reason)) => {
-                return Err(ProbeError::Flow(format!(
-                    "nothing leads back to {source} ({reason}); name the interface that it \
-                     comes in by with --in"
-                )));
-            }
-        };
-        let forth = ask(destination, Some(source), input.as_deref())?;
-        let to_host = forth == Way::Local;
-        if to_host && (input.is_none() || flow.output.is_some()) {
-            let both = if input.is_none() { " and so is the source" } else { "" };
-            return Err(ProbeError::Flow(format!(
-                "{destination} is an address of this host{both}"
-            )));
-        }
-        let output = flow.output.clone().or_else(|| forth.out().map(ToOwned::to_owned));
-        let back = match &input {
-            Some(_) if to_host => ask(source, Some(destination), None)?,
-            Some(_) => ask(source, Some(destination), output.as_deref())?,
-            None => Way::Local,
-        };
-        let mut resolved = Resolved {
-            symmetric: input.is_none() || back.out() == input.as_deref(),
-            input,
-            output,
-            to_host,
-            routes: Vec::new(),
-            notes: Vec::new(),
-        };
-        if let (Some(wanted), Some(usual)) = (&flow.output, forth.out())
-            && wanted != usual
-        {
-            let note = format!("the host's own route to {destination} leads through {usual}");
-            resolved.notes.push(note);
-        }
-        if !resolved.symmetric {
-            let leads = match &back {
-                Way::Out(name) => format!("leads through {name}"),
-                _ => "leads nowhere".to_owned(),
-            };
-            resolved.notes.push(format!("the host's route back to {source} {leads}"));
-        }
-        self.adopt(flow, &back, &mut resolved, budget)?;
-        Ok(resolved)
-    }
-
-    /// Gives the clone routes of its own where the host's other routes (of policy rules, say) or the
-    /// command line lead elsewhere than the clone's.
-    fn adopt(
-        &self,
-        flow: &Flow,
-        back: &Way,
-        resolved: &mut Resolved,
-        budget: &Budget,
-    ) -> Result<(), ProbeError> {
-        let tools = &self.host.tools;
-        let (source, destination) = (flow.source, flow.destination);
-        if let Some(output) = &resolved.output {
-            let input = resolved.input.as_deref();
-            let found =
-                self.clone.within(|| way(tools, destination, Some(source), input, budget))?;
-            if found.out() != Some(output) {
-                resolved.routes.push((destination, output.clone()));
-            }
-        }
-        if let Some(output) = back.out() {
-            let found = self.clone.within(|| way(tools, source, None, None, budget))?;
-            if found.out() != Some(output) {
-                resolved.routes.push((source, output.to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Why no packet of the flow can pass, whatever the rules say.
-    fn closed(&self, flow: &Flow, resolved: &Resolved) -> Option<String> {
-        let (network, settings) = (&self.host.network, &self.host.settings);
-        for name in resolved.input.iter().chain(&resolved.output) {
-            if network.link(name).is_some_and(|link| !link.is_up()) {
-                return Some(format!("interface {name} is down"));
-            }
-            let off = settings.get(&format!("ipv6/conf/{name}/disable_ipv6"));
-            if flow.source.is_ipv6() && off.is_none_or(|off| off != "0") {
-                return Some(format!("IPv6 is off on {name}"));
-            }
-        }
-        None
-    }
-
-    /// Gives the clone the routes of this flow, or takes them away.
-    fn route(&self, verb: &str, resolved: &Resolved, budget: &Budget) -> Result<(), ProbeError> {
-        let routes = resolved.routes.iter();
-        let batch: String = routes.map(|(to, device)| host_route(verb, *to, device)).collect();
-        if !batch.is_empty() {
-            self.clone.within(|| self.host.tools.ip(&["-batch", "-"], &batch, budget))?;
-        }
-        Ok(())
-    }
-
     /// Sends the first packet, which no hook lets out of the clone, and fills in what is known then.
     fn first(
         &self,
@@ -204,7 +79,7 @@ impl Scratch<'_> {
         budget: &Budget,
     ) -> Result<Trail, ProbeError> {
         if let Some(input) = &resolved.input {
-            self.reach(flow.source, flow.destination, input, budget)?;
+            self.reach(flow.destination, input, budget)?;
         }
         let own = &self.legend.own;
         let (mine, sink) = (matches(flow), sink(flow));
@@ -269,64 +144,13 @@ impl Scratch<'_> {
                 Some(format!("the first packet was last seen in {place}{error}"))
             }
         };
-        match lost {
-            Some(reason) => report.reason = Some(reason),
-            None => {
-                report.packet = Verdict::Accepted;
-                report.decided_by = trail.acceptance();
-            }
+        if lost.is_some() {
+            report.reason = lost;
+        } else {
+            report.packet = Verdict::Accepted;
+            report.decided_by = trail.acceptance();
         }
         Ok(trail)
-    }
-
-    /// Why routing ended the way of a packet that was seen before it, and not behind.
-    fn unrouted(
-        &self,
-        flow: &Flow,
-        resolved: &Resolved,
-        trail: &Trail,
-        place: &str,
-        budget: &Budget,
-    ) -> Result<Option<String>, ProbeError> {
-        if place != "routing" {
-            return Ok(None);
-        }
-        let Some(input) = resolved.input.as_deref() else {
-            return Ok(None);
-        };
-        let v4 = flow.source.is_ipv4();
-        let ends = trail.ends.unwrap_or(Ends {
-            source: flow.source,
-            destination: flow.destination,
-            port: flow.service.port(),
-        });
-        let tools = &self.host.tools;
-        let forth = self
-            .clone
-            .within(|| way(tools, ends.destination, Some(ends.source), Some(input), budget))?;
-        let forwarding = if v4 { "ipv4/ip_forward" } else { "ipv6/conf/all/forwarding" };
-        let of_input = format!("ipv4/conf/{input}/forwarding");
-        for setting in [forwarding, &of_input] {
-            let off = self.host.settings.get(setting) == Some("0");
-            if off && forth != Way::Local && (v4 || setting == forwarding) {
-                let name = setting.replace('/', ".");
-                return Ok(Some(format!("this host does not forward: net.{name} is 0")));
-            }
-        }
-        let Way::None(words) = forth else {
-            return Ok(None);
-        };
-        let (source, destination) = (ends.source, ends.destination);
-        // What older and newer kernels answer about a source that they do not take.
-        if !matches!(words.as_str(), "Invalid cross-device link" | "Invalid argument") {
-            return Ok(Some(format!("no route to {destination}: {words}")));
-        }
-        Ok(Some(match self.clone.within(|| way(tools, source, None, None, budget))? {
-            Way::Local => format!("{source} is an address of this host, and comes in by {input}"),
-            _ => format!(
-                "reverse path filter (rp_filter): no route back to {source} leads through {input}"
-            ),
-        }))
     }
 
     /// Tries a connection, with a service at the end that the first packet came to.
@@ -338,7 +162,7 @@ impl Scratch<'_> {
         report: &mut Report,
         budget: &Budget,
     ) -> Result<(), ProbeError> {
-        let ends = trail.ends.filter(|_| report.packet == Verdict::Accepted).unwrap_or(Ends {
+        let mut ends = trail.ends.filter(|_| report.packet == Verdict::Accepted).unwrap_or(Ends {
             source: flow.source,
             destination: flow.destination,
             port: flow.service.port(),
@@ -348,61 +172,81 @@ impl Scratch<'_> {
             Verdict::Accepted => trail.ending == Ending::Arrived,
             _ => resolved.to_host,
         };
-        if !arrives && let Some(output) = &report.output {
-            self.reach(ends.destination, ends.source, output, budget)?;
-        }
-        let service = flow.service.with_port(ends.port);
         let at = if arrives { &self.clone } else { &self.outside };
-        let service = at.within(|| {
-            Service::open(ends.destination, service)
-                .map_err(ProbeError::io(format!("cannot listen on {}", ends.destination)))
-        })?;
         let own = &self.legend.own;
         let rules = format!(
             "flush table inet {own}\nadd rule inet {own} {ENTER} meta nftrace set 1\n\
              add rule inet {own} {START} meta nftrace set 1\n"
         );
-        let (trace, before) = self.clone.within(|| {
-            self.host.tools.nft(&["-f", "-"], &rules, budget)?;
-            let before = self.counters(budget)?;
-            Ok((open_trace()?, before))
-        })?;
+        self.clone.within(|| self.host.tools.nft(&["-f", "-"], &rules, budget))?;
         let from = if resolved.input.is_some() { &self.outside } else { &self.clone };
-        let patience = budget.left()?.min(PATIENCE);
-        let stop = AtomicBool::new(false);
-        let (exchange, reason) = thread::scope(|scope| {
-            scope.spawn(|| service.serve(&stop));
-            let result = from.within(|| Ok(converse(flow, patience)));
-            stop.store(true, Ordering::Relaxed);
-            result
-        })?;
-        report.connection = Connection { exchange, reason };
-        if exchange == Exchange::Answered {
-            report.verdict = Verdict::Accepted;
-            report.packet = Verdict::Accepted;
-            report.reason = None;
-            return Ok(());
+        let mut services: Vec<(Ends, Service)> = Vec::new();
+        for _ in 0..ENDPOINTS {
+            if !arrives && let Some(output) = &report.output {
+                self.reach(ends.source, output, budget)?;
+            }
+            services.push((
+                ends,
+                at.within(|| {
+                    Service::open(ends.destination, flow.service.with_port(ends.port))
+                        .map_err(ProbeError::io(format!("cannot listen on {}", ends.destination)))
+                })?,
+            ));
+            let (trace, before) =
+                self.clone.within(|| Ok((open_trace()?, self.counters(budget)?)))?;
+            let patience = budget.left()?.min(PATIENCE);
+            let (exchange, reason) =
+                served(&services, || from.within(|| Ok(converse(flow, patience))))?;
+            report.connection = Connection { exchange, reason };
+            if exchange == Exchange::Answered {
+                report.verdict = Verdict::Accepted;
+                report.packet = Verdict::Accepted;
+                report.reason = None;
+                return Ok(());
+            }
+            if report.packet != Verdict::Accepted {
+                return Ok(());
+            }
+            let events = all_there(&trace, budget)?;
+            // A translation that balances load has chosen an end that nobody serves yet.
+            let served = |end: &Ends| services.iter().any(|(known, _)| known == end);
+            let datagram = matches!(flow.service, ProbeService::Udp(_));
+            match self.left(&events).filter(|end| datagram && !served(end)) {
+                Some(other) => ends = other,
+                None => return self.blame(&events, ends, &before, report, budget),
+            }
         }
-        if report.packet != Verdict::Accepted {
-            return Ok(());
-        }
-        let events = all_there(&trace, budget)?;
-        let met = self.clone.within(|| self.counters(budget))?.since(&before);
+        report.reason = Some("translations lead to too many different ends".to_owned());
+        Ok(())
+    }
+
+    /// Finds what dropped a packet of a connection that did not come about.
+    fn blame(
+        &self,
+        events: &[Event],
+        ends: Ends,
+        before: &Counters,
+        report: &mut Report,
+        budget: &Budget,
+    ) -> Result<(), ProbeError> {
+        let met = self.clone.within(|| self.counters(budget))?.since(before);
         let legacy = met.into_iter().find(|step| step.verdict == "drop");
-        match self.culprit(&events, ends).or(legacy.map(|step| step.decision("reply"))) {
-            Some(decision) => {
-                report.verdict = Verdict::Dropped;
-                report.decided_by = Some(decision);
-            }
-            None => {
-                report.reason = Some(
-                    "the first packet passes, but no connection came about, and nothing was seen \
-                     to drop it"
-                        .to_owned(),
-                );
-            }
+        let decision = self.culprit(events, ends);
+        report.decided_by = decision.or(legacy.map(|step| step.decision("reply")));
+        if report.decided_by.is_some() {
+            report.verdict = Verdict::Dropped;
+        } else {
+            let reason = "the first packet passes, but no connection came about, and nothing \
+                          was seen to drop it";
+            report.reason = Some(reason.to_owned());
         }
         Ok(())
+    }
+
+    /// The ends of the first packet that left the clone.
+    fn left(&self, events: &[Event]) -> Option<Ends> {
+        let own = &self.legend.own;
+        events.iter().find(|event| event.table == *own && event.chain == LEAVE)?.ends
     }
 
     /// What dropped a packet of a connection.
@@ -421,25 +265,29 @@ impl Scratch<'_> {
         Some(step.decision(if reply { "reply" } else { "original" }))
     }
 
-    /// Makes `address` one of the outside's own, whose packets to `peer` go out by the other end of
-    /// an interface of the clone.
-    fn reach(
-        &self,
-        address: IpAddr,
-        peer: IpAddr,
-        interface: &str,
-        budget: &Budget,
-    ) -> Result<(), ProbeError> {
+    /// Leads what is sent outside to an address to the other end of an interface of the clone.
+    fn reach(&self, to: IpAddr, interface: &str, budget: &Budget) -> Result<(), ProbeError> {
         let device = self.host.network.peer_of(interface).unwrap_or_default();
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        let there = host_route("replace", peer, &device);
-        let batch = format!(
-            "route replace local {address}/{length} dev lo table local\n{} table {TABLE}\n",
-            there.trim_end()
-        );
+        let batch = format!("{} table {TABLE}\n", host_route("replace", to, &device).trim_end());
         self.outside.within(|| self.host.tools.ip(&["-batch", "-"], &batch, budget))?;
         Ok(())
     }
+}
+
+/// Does something while services answer.
+fn served<T>(
+    services: &[(Ends, Service)],
+    work: impl FnOnce() -> Result<T, ProbeError>,
+) -> Result<T, ProbeError> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (_, service) in services {
+            scope.spawn(|| service.serve(&stop));
+        }
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 fn drop_by(report: &mut Report, decision: Decision) {
