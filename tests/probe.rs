@@ -1,5 +1,5 @@
-//! `tagwall probe` on hosts that others live on: real rules of each kind, in namespaces of the test's
-//! own, and flows whose fate is known. Needs root, nft and what each test names.
+//! `tagwall probe` on hosts that others live on: real rules of each kind, in namespaces of the
+//! test's own, and flows whose fate is known. Needs root, nft and what each test names.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
@@ -131,7 +131,8 @@ fn docker_rules_of_iptables_decide() {
         b"*nat\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\n:DOCKER -\n\
           -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n\
           -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n\
-          -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\n\
+          -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 \
+          -j DNAT --to-destination 172.17.0.2:80\n\
           COMMIT\n*filter\n:FORWARD DROP\n:DOCKER -\n:DOCKER-USER -\n\
           -A FORWARD -j DOCKER-USER\n\
           -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
@@ -210,7 +211,8 @@ fn legacy_rules_with_ipset_are_seen_by_counters() {
     );
     let loaded = host.namespace.attempt(
         &["iptables-legacy-restore"],
-        b"*filter\n:INPUT ACCEPT\n:FORWARD DROP\n:OUTPUT ACCEPT\n:tagwall -\n-A FORWARD -j tagwall\n\
+        b"*filter\n:INPUT ACCEPT\n:FORWARD DROP\n:OUTPUT ACCEPT\n:tagwall -\n\
+          -A FORWARD -j tagwall\n\
           -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n\
           -A tagwall -p tcp -m set --match-set allowed dst -m tcp --dport 443 -j ACCEPT\n\
           -A tagwall -d 192.0.2.0/24 -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n",
@@ -318,7 +320,8 @@ fn a_table_with_an_owner_is_cloned() {
     let Some(host) = Furnished::new(&["nft"]) else { return };
     let mut owner = host.owner();
     let tables = "add table inet owned { flags owner; }\n\
-                  add chain inet owned forward { type filter hook forward priority 0; policy accept; }\n\
+                  add chain inet owned forward \
+                  { type filter hook forward priority 0; policy accept; }\n\
                   add rule inet owned forward ip daddr 203.0.113.7 drop\n";
     if !owner.load(tables, "203.0.113.7 drop") {
         eprintln!("skipped: this nft or kernel knows no owners");

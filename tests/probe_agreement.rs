@@ -1,6 +1,6 @@
-//! The static walk and the live proof, on the same random flows over rule sets of others: they never
-//! contradict each other, and the proof decides what the walk leaves open. Needs root and nft; rule
-//! sets of programs that are not there are skipped by name.
+//! The static walk and the live proof, on the same random flows over rule sets of others: they
+//! never contradict each other, and the proof decides what the walk leaves open. Needs root and
+//! nft; rule sets of programs that are not there are skipped by name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
@@ -116,7 +116,7 @@ fn flow(random: &mut Rng) -> probe::Flow {
     }
 }
 
-/// What the walk says, with the elements of sets asked for one by one.
+/// The answer of the walk, with the elements of sets asked for one by one.
 fn walk(host: &Furnished, ruleset: &Ruleset, flow: &probe::Flow) -> Fate {
     let elements = |set: SetId<'_>, key: &[reach::Key]| {
         let words: Vec<String> = key.iter().map(ToString::to_string).collect();

@@ -19,11 +19,11 @@ use crate::probe::{
     Step, Verdict,
 };
 
-/// How long a probe may take.
+/// Time limit of a probe.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How long a stage may take before it is shown.
+/// Time after which a stage is shown.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How much of a rule is shown, in characters.
+/// Most characters of a rule that are shown.
 const RULE_CHARACTERS: usize = 240;
 /// Width of what is shown.
 const WIDTH: usize = 100;
@@ -53,8 +53,9 @@ pub struct ProbeArgs {
 }
 
 const HELP: &str = "\
-Copies the rules, sets, links, addresses and routes of this host into a scratch network namespace, sends
-one packet and then one connection through it, and shows which rule decided. The host is only read.
+Copies the rules, sets, links, addresses and routes of this host into a scratch network namespace,
+sends one packet and then one connection through it, and shows which rule decided. The host is only
+read.
 
 Examples:
   tagwall probe 10.20.0.10 203.0.113.7 tcp/443

@@ -24,7 +24,7 @@ impl Counters {
         }
     }
 
-    /// What counted more packets than `before`: a step for each table.
+    /// A step for each table with rules that counted more packets than `before`.
     pub(super) fn since(&self, before: &Self) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for (key @ (family, table, _), (line, packets)) in &self.lines {

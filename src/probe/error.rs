@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! Failures of a probe.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub enum ProbeError {
     /// A descriptor, setting or socket of the clone failed.
     #[error("{step}: {source}")]
     Io {
-        /// What was being done.
+        /// The step that failed.
         step: String,
         /// The operating system's answer.
         source: io::Error,
@@ -34,7 +34,7 @@ pub enum ProbeError {
     Answer {
         /// The program.
         program: &'static str,
-        /// What was wrong.
+        /// The fault.
         reason: String,
     },
     /// The flow names what this host does not have, or cannot be sent.

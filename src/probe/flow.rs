@@ -1,4 +1,4 @@
-//! What is sent.
+//! The flow that a probe sends.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -17,7 +17,7 @@ pub struct Host {
     pub(super) tools: Tools,
     /// The namespace itself, to ask its routing later.
     pub(super) own: Namespace,
-    /// What nf_tables holds, in the order in which its tables were made.
+    /// Tables of nf_tables, in the order in which they were made.
     pub(super) parts: Vec<Part>,
     /// The same without elements, to compare a clone with.
     pub(super) terse: BTreeMap<TableName, String>,
@@ -107,7 +107,7 @@ fn saved(
     Ok(saved)
 }
 
-/// What a program of the iptables family saves.
+/// The output of a save command of the iptables family.
 pub(super) fn save(program: Iptables, budget: &Budget) -> Result<String, ProbeError> {
     let output = tools::run_named(program.save(), &[], "", budget)
         .map_err(|error| uncloned("the rules of iptables cannot be read", error))?;

@@ -12,8 +12,8 @@ pub(super) struct TableText {
     pub(super) text: String,
 }
 
-/// Splits a listing into its tables. What lies between them (warnings) is left out, and so are empty
-/// lines and what ties a table to the program that made it.
+/// Splits a listing into its tables. What lies between them (warnings) is left out, and so are
+/// empty lines and what ties a table to the program that made it.
 pub(super) fn tables(listing: &str) -> Vec<TableText> {
     let mut tables: Vec<TableText> = Vec::new();
     let mut open = false;

@@ -1,4 +1,5 @@
-//! The live proof of a packet's path: a clone of this host's firewall, and one flow sent through it.
+//! The live proof of a packet's path: a clone of this host's firewall, and one flow sent through
+//! it.
 //!
 //! [`Host::read`] lists the rules, sets, links, addresses and routes of the network namespace that
 //! this process is in; [`Scratch::new`] loads them into a namespace of its own; [`Scratch::send`]
@@ -9,8 +10,8 @@
 //!
 //! - The host is only read. The scratch namespaces have no name and no process: descriptors of this
 //!   process hold them, so the kernel removes them when it ends, however it ends.
-//! - "Accepted" and "dropped" rest on what was seen in the clone: the packet after its last hook, or
-//!   the rule, policy or route that ended its way. Anything else is "unknown", with the reason.
+//! - "Accepted" and "dropped" rest on what was seen in the clone: the packet after its last hook,
+//!   or the rule, policy or route that ended its way. Anything else is "unknown", with the reason.
 //! - The rules of the clone are listed and compared with the host's before the first packet.
 //! - Everything ends within the [`Budget`].
 //!
@@ -40,7 +41,7 @@ pub use host::Host;
 pub use report::{Backend, Connection, Decision, Exchange, Report, Step, StepRule, Verdict};
 pub use scratch::Scratch;
 
-/// What no clone has, whatever the host; every report says so.
+/// Parts that no clone has, whatever the host; every report lists them.
 pub const NOT_COPIED: &[&str] = &[
     "limits, quotas and counters start fresh",
     "connection tracking starts empty",
@@ -52,7 +53,8 @@ pub const NOT_COPIED: &[&str] = &[
 
 /// Clones the firewall of this network namespace and sends one flow through the clone.
 ///
-/// A host whose rules cannot be cloned is no error: the report's verdict is unknown, with the reason.
+/// A host whose rules cannot be cloned is no error: the report's verdict is unknown, with the
+/// reason.
 pub fn probe(flow: &Flow, budget: &Budget) -> Result<Report, ProbeError> {
     let host = match Host::read(budget) {
         Ok(host) => host,

@@ -56,7 +56,8 @@ impl Namespace {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    /// Runs a piece of work, with the programs that it starts and the sockets that it opens, inside.
+    /// Runs a piece of work, with the programs that it starts and the sockets that it opens,
+    /// inside.
     pub(super) fn within<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T, ProbeError> + Send,
@@ -85,7 +86,7 @@ impl Namespace {
 struct Maker(Child);
 
 impl Maker {
-    /// Whether the child runs inside its namespace; waits until it says so or ends.
+    /// Waits until the child runs inside its namespace; false where it ended before.
     fn ready(&mut self, budget: &Budget) -> Result<bool, ProbeError> {
         let failed = || ProbeError::io("cannot speak with unshare");
         let (Some(input), Some(output)) = (&mut self.0.stdin, &mut self.0.stdout) else {
@@ -105,7 +106,7 @@ impl Maker {
         Ok(output.read(&mut byte).map_err(failed())? == 1)
     }
 
-    /// What the child wrote on stderr before it ended.
+    /// The last lines that the child wrote on stderr.
     fn last_words(&mut self) -> String {
         _ = self.0.kill();
         let mut words = Vec::new();

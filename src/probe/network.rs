@@ -83,7 +83,7 @@ pub(super) struct Network {
     addresses: Vec<Addresses>,
     v4: Vec<Route>,
     v6: Vec<Route>,
-    /// What of it a clone will not have, in words.
+    /// Parts that a clone will not have.
     pub(super) notes: Vec<String>,
 }
 
@@ -125,7 +125,8 @@ impl Network {
         self.links.iter().find(|link| link.ifname == name)
     }
 
-    /// The links that a clone gets: all but the loopback and those with names that `ip` cannot read.
+    /// The links that a clone gets: all but the loopback and those with names that `ip` cannot
+    /// read.
     pub(super) fn copied(&self) -> impl Iterator<Item = (usize, &Link)> {
         self.links.iter().enumerate().filter(|(_, link)| link.ifname != "lo" && link.is_plain())
     }
@@ -199,7 +200,7 @@ impl Network {
 }
 
 impl Link {
-    /// Whether `ip` reads the name as it is written in a batch.
+    /// Returns whether `ip` reads the name as it is written in a batch.
     fn is_plain(&self) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
         self.ifname.bytes().all(plain)
@@ -297,7 +298,7 @@ fn is_automatic(address: IpAddr) -> bool {
     address.is_loopback() || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// Whether a policy routing rule is one of the three that every namespace has.
+/// Returns whether a policy routing rule is one of the three that every namespace has.
 fn is_usual(rule: &serde_json::Value) -> bool {
     let usual = [(0, "local"), (32766, "main"), (32767, "default")];
     let priority = rule["priority"].as_u64();

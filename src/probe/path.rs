@@ -6,7 +6,7 @@ use super::listing::{Listing, TableName, saved_rule};
 use super::report::{Backend, Decision, Step, StepRule};
 use super::trace::{Ends, Event, Kind, Outcome};
 
-/// How far a packet came.
+/// The end of a packet's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It left through the interface of this index, after its last hook.
@@ -28,7 +28,7 @@ pub(super) struct Trail {
     pub(super) ends: Option<Ends>,
 }
 
-/// What the events of a clone mean.
+/// The names behind the events of a clone.
 #[derive(Debug)]
 pub(super) struct Legend {
     pub(super) listing: Listing,
@@ -115,8 +115,8 @@ impl Legend {
 }
 
 impl Trail {
-    /// What decided that the packet passes: the last rule that accepts it in the hook of forwarded (or
-    /// the host's own) packets, or else the policy there.
+    /// The decision that the packet passes: the last rule that accepts it in the hook of forwarded
+    /// (or the host's own) packets, or else the policy there.
     pub(super) fn acceptance(&self) -> Option<Decision> {
         let decides = |step: &&Step| matches!(step.hook.as_str(), "forward" | "input" | "output");
         let by_rule = self.steps.iter().filter(decides).rfind(|step| !step.by_policy);
@@ -130,7 +130,7 @@ fn table_name(event: &Event) -> TableName {
     (event.family.to_owned(), event.table.clone())
 }
 
-/// What an event of the clone's own table says.
+/// Reads an event of the clone's own table.
 fn own(event: &Event) -> Ending {
     let last = event.outcome == Outcome::Drop;
     match event.chain.as_str() {

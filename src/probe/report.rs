@@ -1,4 +1,4 @@
-//! What a probe found.
+//! Results of a probe.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Flow, NOT_COPIED, ProbeService};
 
-/// What became of a flow.
+/// Fate of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -18,7 +18,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What keeps a chain or rule.
+/// The part of the system that a chain or rule belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
@@ -47,7 +47,7 @@ impl Backend {
 /// A base chain that the packet went through, or a table of legacy iptables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What keeps it.
+    /// The part of the system that it belongs to.
     pub backend: Backend,
     /// The hook; empty for legacy iptables, whose counters do not name it.
     pub hook: String,
@@ -61,7 +61,7 @@ pub struct Step {
     pub chain: String,
     /// `accept`, `drop`, `queue`, `stolen`; `continue` where a legacy table has no verdict.
     pub verdict: String,
-    /// Whether the verdict is the chain's policy.
+    /// True where the verdict is the chain's policy.
     pub by_policy: bool,
     /// The rules that matched, in order (legacy iptables: in the order of the table).
     pub rules: Vec<StepRule>,
@@ -74,7 +74,7 @@ pub struct StepRule {
     pub chain: String,
     /// Its text, as nft or iptables-save prints it.
     pub rule: String,
-    /// What it did with the packet: a verdict, or `jump NAME`.
+    /// Its effect: a verdict, or `jump NAME`.
     pub verdict: String,
 }
 
@@ -111,14 +111,14 @@ impl Step {
     }
 }
 
-/// What decided about the packet.
+/// The rule, policy or route that decided about the packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
     /// `original` for a packet of the flow, `reply` for one of its answers.
     pub direction: &'static str,
     /// `accept` or `drop`.
     pub verdict: String,
-    /// What keeps the rule.
+    /// The part of the system that the rule belongs to.
     pub backend: Backend,
     /// The hook.
     pub hook: String,
@@ -130,7 +130,7 @@ pub struct Decision {
     pub chain: String,
     /// The rule; none where the chain's policy or the routing decided.
     pub rule: Option<String>,
-    /// Why the routing decided so.
+    /// The reason of the routing.
     pub reason: Option<String>,
 }
 
@@ -151,7 +151,7 @@ impl Decision {
     }
 }
 
-/// How the connection went that was tried after the first packet.
+/// Outcome of the connection that is tried after the first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exchange {
@@ -168,13 +168,13 @@ pub enum Exchange {
 /// The connection, seen from where it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connection {
-    /// How it went.
+    /// Its outcome.
     pub exchange: Exchange,
-    /// Why, where that is known.
+    /// The reason, where it is known.
     pub reason: Option<String>,
 }
 
-/// What a probe found.
+/// Results of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The address that the flow comes from.
@@ -187,21 +187,21 @@ pub struct Report {
     pub input: Option<String>,
     /// The interface that it leaves by; none where it ends on the host or is not known.
     pub output: Option<String>,
-    /// What became of the flow: of its first packet and of the connection.
+    /// Fate of the flow: of its first packet and of the connection.
     pub verdict: Verdict,
-    /// What became of the first packet alone.
+    /// Fate of the first packet alone.
     pub packet: Verdict,
-    /// What decided.
+    /// The decision.
     pub decided_by: Option<Decision>,
-    /// Why the verdict is unknown.
+    /// The reason of an unknown verdict.
     pub reason: Option<String>,
     /// The base chains that the first packet went through, in order; legacy tables at the end.
     pub path: Vec<Step>,
     /// The connection.
     pub connection: Connection,
-    /// What of this host the clone does not have, or has otherwise.
+    /// Parts of this host that the clone does not have, or has otherwise.
     pub notes: Vec<String>,
-    /// What no clone has.
+    /// Parts that no clone has.
     pub not_copied: &'static [&'static str],
 }
 

@@ -8,7 +8,7 @@ use super::tools::{self, Tools};
 use super::{Budget, ProbeError};
 use crate::os::command::CommandError;
 
-/// What the kernel's routing answers.
+/// An answer of the kernel's routing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// The packet leaves through this interface.
@@ -36,8 +36,8 @@ struct Answer {
     dev: Option<String>,
 }
 
-/// Asks for the way to an address: of a packet that the host sends or, with an interface, of one from
-/// `source` that comes in there.
+/// Asks for the way to an address: of a packet that the host sends or, with an interface, of one
+/// from `source` that comes in there.
 pub(super) fn way(
     tools: &Tools,
     to: IpAddr,

@@ -220,7 +220,8 @@ fn own_table(name: &str) -> String {
         (LEAVE, "postrouting", last),
     ] {
         text.push_str(&format!(
-            "\tchain {chain} {{\n\t\ttype filter hook {hook} priority {priority}; policy accept;\n\t}}\n"
+            "\tchain {chain} {{\n\
+             \ttype filter hook {hook} priority {priority}; policy accept;\n\t}}\n"
         ));
     }
     text.push_str("}\n");
@@ -267,7 +268,7 @@ fn has_ipv6() -> bool {
     std::path::Path::new("/proc/sys/net/ipv6").is_dir()
 }
 
-/// What of a batch failed, when it went on all the same.
+/// The failed lines of a batch that went on all the same.
 fn forgiving(run: tools::Run) -> Result<Vec<String>, ProbeError> {
     match run {
         Ok(_) => Ok(Vec::new()),

@@ -14,11 +14,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use super::report::Exchange;
 use super::{Flow, ProbeService};
 
-/// What is sent, and has to come back.
+/// The payload, which has to come back.
 const DATA: &[u8] = b"tagwall";
-/// How often the service looks whether it is to end.
+/// Interval at which a service checks whether it has to end.
 const TICK: Duration = Duration::from_millis(50);
-/// How often a datagram is sent that nobody answers.
+/// Number of times that an unanswered datagram is sent.
 const DATAGRAMS: u32 = 3;
 
 /// The socket that the first packet was sent with.
@@ -78,7 +78,7 @@ fn packet(flow: &Flow) -> Option<Vec<u8>> {
     }
 }
 
-/// What answers at the other end.
+/// A service at the other end of a flow.
 #[derive(Debug)]
 pub(super) enum Service {
     Tcp(TcpListener),

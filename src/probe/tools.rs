@@ -59,7 +59,7 @@ impl Iptables {
     }
 }
 
-/// Where the programs are without which there is no probe.
+/// Paths of the programs that every probe needs.
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
     nft: PathBuf,
@@ -116,8 +116,8 @@ pub(super) fn text(program: &'static str, output: Output) -> Result<String, Prob
     String::from_utf8(output.stdout).map_err(|_| answer("it is no UTF-8"))
 }
 
-/// An error of a program that reads or loads rules, as the reason for an unknown verdict; other errors
-/// stay as they are.
+/// An error of a program that reads or loads rules, as the reason for an unknown verdict; other
+/// errors stay as they are.
 pub(super) fn uncloned(what: &str, error: ProbeError) -> ProbeError {
     match error {
         ProbeError::Command(

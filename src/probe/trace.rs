@@ -1,8 +1,8 @@
 //! The kernel's trace of packets through nf_tables, read from its netlink group.
 //!
-//! `nft monitor trace` reads the whole cache before it listens, and prints text that differs between
-//! versions; a socket of this group listens from its `bind` on, whatever the host's rules are.
-//! Attributes are those of `NFTA_TRACE_*` in the kernel's `nf_tables.h`.
+//! `nft monitor trace` reads the whole cache before it listens, and prints text that differs
+//! between versions; a socket of this group listens from its `bind` on, whatever the host's rules
+//! are. Attributes are those of `NFTA_TRACE_*` in the kernel's `nf_tables.h`.
 
 use std::io;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ pub(super) enum Kind {
     Policy,
 }
 
-/// What the step means for the packet.
+/// Effect of a step on the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Accept,
@@ -74,7 +74,7 @@ pub(super) enum Outcome {
     Other(i32),
 }
 
-/// Where a packet comes from and goes to.
+/// Source and destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) source: IpAddr,

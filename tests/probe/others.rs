@@ -229,7 +229,7 @@ COMMIT
         ..NONE
     },
     Rules {
-        name: "libvirt beside a file of the host",
+        name: "libvirt alongside a file of the host",
         iptables: "*filter
 :FORWARD ACCEPT [0:0]
 :LIBVIRT_FWI - [0:0]

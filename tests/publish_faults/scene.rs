@@ -49,7 +49,7 @@ impl Scene {
         // What the new side looks like, found out once and taken away again.
         save(&host);
         host.expect(0, &["render", "--feed", new.to_str().unwrap()]);
-        let new_rules = host.rules();
+        let new_rules = in_order(&host.rules());
         restore(&host, &old);
         host.configure(&(nftables("") + more));
         Some(Self { host, old, new, new_rules })
@@ -120,11 +120,28 @@ impl Scene {
     }
 }
 
+/// A listing with its objects by name: sets that are made again are listed behind the others.
+fn in_order(rules: &str) -> String {
+    let mut objects: Vec<String> = vec![String::new()];
+    for line in rules.lines().filter(|line| !line.is_empty()) {
+        let begins = line.starts_with("\tset ") || line.starts_with("\tchain ");
+        if begins || line == "}" || line.starts_with("table ") {
+            objects.push(String::new());
+        }
+        if let Some(object) = objects.last_mut() {
+            object.push_str(line);
+            object.push('\n');
+        }
+    }
+    objects.sort();
+    objects.concat()
+}
+
 fn side(host: &Host) -> Side {
     let memory: Value =
         serde_json::from_slice(&fs::read(host.path("state/memory.json")).unwrap()).unwrap();
     Side {
-        rules: host.rules(),
+        rules: in_order(&host.rules()),
         file: fs::read(host.path("state/current/edge/rules.nft")).unwrap(),
         digest: memory["publications"]["example"]["digest"].clone(),
     }

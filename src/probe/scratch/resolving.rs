@@ -1,4 +1,4 @@
-//! Where a flow comes in and leaves, and why the routing does not let it.
+//! Interfaces of a flow, and the routing's reasons against it.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,15 @@ use crate::probe::routes::{Way, host_route, way};
 use crate::probe::trace::Ends;
 use crate::probe::{Budget, Flow, ProbeError};
 
-/// Where a flow comes in and leaves.
+/// Interfaces and routes of a flow.
 pub(super) struct Resolved {
     /// None where it begins on the host.
     pub(super) input: Option<String>,
     /// None where it ends on the host, or nothing leads to its destination.
     pub(super) output: Option<String>,
-    /// Whether the destination is the host's own.
+    /// True where the destination is the host's own.
     pub(super) to_host: bool,
-    /// Whether answers go back the way the flow came.
+    /// True where answers leave by the interface that the flow came in by.
     pub(super) symmetric: bool,
     /// Routes that the clone gets for this flow alone.
     routes: Vec<(IpAddr, String)>,
@@ -87,8 +87,8 @@ impl Scratch<'_> {
         Ok(resolved)
     }
 
-    /// Gives the clone routes of its own where the host's other routes (of policy rules, say) or the
-    /// command line lead elsewhere than the clone's.
+    /// Gives the clone routes of its own where the host's other routes (of policy rules, say) or
+    /// the command line lead elsewhere than the clone's.
     fn adopt(
         &self,
         flow: &Flow,
@@ -115,7 +115,7 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    /// Why no packet of the flow can pass, whatever the rules say.
+    /// The reason why no packet of the flow can pass, whatever the rules are.
     pub(super) fn closed(&self, flow: &Flow, resolved: &Resolved) -> Option<String> {
         let (network, settings) = (&self.host.network, &self.host.settings);
         for name in resolved.input.iter().chain(&resolved.output) {
@@ -145,7 +145,7 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    /// Why routing ended the way of a packet that was seen before it, and not behind.
+    /// The reason why routing ended the way of a packet that was seen before it, and not behind.
     pub(super) fn unrouted(
         &self,
         flow: &Flow,

@@ -15,17 +15,17 @@ use crate::probe::send::{First, Service, converse};
 use crate::probe::trace::{Ends, Event, Outcome, TraceSocket};
 use crate::probe::{Budget, Flow, ProbeError, ProbeService};
 
-/// How long the first event of a packet is waited for: less than the second after which TCP would
+/// Longest wait for the first event of a packet: less than the second after which TCP would
 /// send it again.
 const FIRST_EVENT: Duration = Duration::from_millis(900);
-/// How long a packet may be without an event before its way is taken to be over.
+/// Time without an event after which a packet's way is over.
 const QUIET: Duration = Duration::from_millis(150);
-/// How long a refusal is waited for after a packet was dropped: `reject` sends it before it drops.
+/// Longest wait for a refusal after a packet was dropped: `reject` sends it before it drops.
 const REFUSAL: Duration = Duration::from_millis(20);
-/// How long a connection may take: TCP sends its first packet three times.
+/// Time limit of a connection: TCP sends its first packet three times.
 const PATIENCE: Duration = Duration::from_millis(3500);
 
-/// How many ends of a translation are tried, where each datagram may come to another one.
+/// Most ends of a translation that are tried, where each datagram may come to another one.
 const ENDPOINTS: usize = 8;
 
 impl Scratch<'_> {
@@ -70,7 +70,8 @@ impl Scratch<'_> {
         self.connection(flow, resolved, &trail, report, budget)
     }
 
-    /// Sends the first packet, which no hook lets out of the clone, and fills in what is known then.
+    /// Sends the first packet, which no hook lets out of the clone, and fills in what is known
+    /// then.
     fn first(
         &self,
         flow: &Flow,
@@ -249,7 +250,7 @@ impl Scratch<'_> {
         events.iter().find(|event| event.table == *own && event.chain == LEAVE)?.ends
     }
 
-    /// What dropped a packet of a connection.
+    /// The rule or policy that dropped a packet of a connection.
     fn culprit(&self, events: &[Event], ends: Ends) -> Option<Decision> {
         let dropped = events
             .iter()
