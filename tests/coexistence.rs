@@ -257,7 +257,8 @@ static FIREWALLD_RULES: OnceLock<String> = OnceLock::new();
 /// The rules of the policy are the last that firewalld loads.
 const FIREWALLD_IS_READY: &str = "nft list table inet firewalld | grep -q 10.20.0.0/24";
 
-/// A reload makes firewalld's table again, with the same rules.
+/// A reload makes firewalld's table again, with the same rules. Meanwhile another table of
+/// firewalld's drops everything.
 fn reload_firewalld(host: &mut Host<'_>) {
     let handle = "nft -a list table inet firewalld | sed -n 's/^table .* handle //p'";
     let rules = "nft -s list table inet firewalld";
@@ -265,7 +266,8 @@ fn reload_firewalld(host: &mut Host<'_>) {
     host.write("/tmp/firewalld.before", &FIREWALLD_RULES.get_or_init(|| host.shell(rules)).clone());
     host.shell("kill -HUP $(cat /proc/[0-9]*/stat | awk '$2 == \"(firewalld)\" { print $1 }')");
     let made_again = format!(
-        "test \"$({handle})\" != '{}' && {rules} | cmp -s - /tmp/firewalld.before",
+        "test \"$({handle})\" != '{}' && {rules} | cmp -s - /tmp/firewalld.before &&
+         ! nft list table inet firewalld_policy_drop",
         before.trim()
     );
     host.wait_until(&made_again, "firewalld");
