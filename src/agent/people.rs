@@ -64,23 +64,7 @@ impl Engine {
             Request::Status { verify: false } => {
                 self.reply(answer, Answer::Status(Box::new(self.status(self.standing()))));
             }
-            Request::Status { verify: true } => {
-                let now = self.status(self.standing());
-                let config = Arc::clone(&self.config);
-                self.delegate(answer, None, move |operator| {
-                    match jobs::verified(operator, &config) {
-                        Ok(base) => Answer::Status(Box::new(crate::report::Status {
-                            agent: now.agent,
-                            feeds: now.feeds,
-                            names: now.names,
-                            serve: now.serve,
-                            receivers: now.receivers,
-                            ..base
-                        })),
-                        Err(error) => failed(&error),
-                    }
-                });
-            }
+            Request::Status { verify: true } => self.verified(answer),
             Request::History { limit } => {
                 let dir = self.options.state_dir.clone();
                 self.delegate(answer, None, move |_| match History::read(&dir, limit) {
@@ -213,6 +197,23 @@ impl Engine {
         self.delegate(answer, None, move |operator| {
             render(operator, &config, &templates, given, &consent, by)
                 .unwrap_or_else(|error| failed(&*error))
+        });
+    }
+
+    /// Reports the status with the kernel read for it.
+    fn verified(&mut self, answer: oneshot::Sender<Answer>) {
+        let now = self.status(self.standing());
+        let config = Arc::clone(&self.config);
+        self.delegate(answer, None, move |operator| match jobs::verified(operator, &config) {
+            Ok(base) => Answer::Status(Box::new(crate::report::Status {
+                agent: now.agent,
+                feeds: now.feeds,
+                names: now.names,
+                serve: now.serve,
+                receivers: now.receivers,
+                ..base
+            })),
+            Err(error) => failed(&error),
         });
     }
 

@@ -139,15 +139,7 @@ impl Operator {
             Request::of(config, plan.rule_set, plan.artifacts, publications, reason, now)?;
         request.note_deltas(delta_from);
         request.loads = plan.loads;
-        if offering.take_over {
-            request.take_over.extend(request.targets.keys().cloned());
-        }
-        if !offering.allow_unreached && matches!(offering.wish, Wish::OfPerson { .. }) {
-            let refuses =
-                |(_, target): &(&Name, &toml::Spanned<Target>)| !target.get_ref().allow_unreached;
-            let targets = config.targets.iter().filter(refuses);
-            request.must_be_reached = targets.map(|(name, _)| name.clone()).collect();
-        }
+        consent(&mut request, offering);
         name_evaluated(&mut request, &judgement.belief);
         let document = believed(&judgement.belief)?;
         let written = Digest::of(&document.bytes);
@@ -301,6 +293,19 @@ impl Operator {
             }
         }
         Ok((memory, belief, reason))
+    }
+}
+
+/// Adds what an operator agreed to, and what a first load by hand has to meet.
+fn consent(request: &mut Request, offering: &Offering<'_>) {
+    if offering.take_over {
+        request.take_over.extend(request.targets.keys().cloned());
+    }
+    if !offering.allow_unreached && matches!(offering.wish, Wish::OfPerson { .. }) {
+        let refuses =
+            |(_, target): &(&Name, &toml::Spanned<Target>)| !target.get_ref().allow_unreached;
+        let targets = offering.config.targets.iter().filter(refuses);
+        request.must_be_reached = targets.map(|(name, _)| name.clone()).collect();
     }
 }
 

@@ -112,7 +112,7 @@ fn outcome(text: &str) -> Result<BTreeMap<&str, Set<'_>>, String> {
         let words = line.split_whitespace().filter(|word| !matches!(*word, "-exist" | "-!"));
         let words: Vec<&str> = words.collect();
         let known = match words.as_slice() {
-            [] => Some(()),
+            [] | ["COMMIT"] => Some(()),
             [comment, ..] if comment.starts_with('#') => Some(()),
             ["create" | "-N", name, parameters @ ..] if !parameters.is_empty() => {
                 let set = || Set { parameters: parameters.to_vec(), ..Set::default() };
@@ -138,7 +138,6 @@ fn outcome(text: &str) -> Result<BTreeMap<&str, Set<'_>>, String> {
                 }
             }
             ["rename" | "-E", from, to] => sets.remove(from).map(|set| _ = sets.insert(to, set)),
-            ["COMMIT"] => Some(()),
             _ => None,
         };
         known.ok_or_else(|| format!("line {} is not understood: {line:?}", number + 1))?;
