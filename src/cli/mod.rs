@@ -112,6 +112,7 @@ fn use_configured_programs(cli: &Cli) {
         Command::Render(_)
             | Command::Run(_)
             | Command::Status(_)
+            | Command::Probe(_)
             | Command::Rollback(_)
             | Command::Restore(_)
             | Command::Pause(_)
