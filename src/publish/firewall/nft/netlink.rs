@@ -130,7 +130,7 @@ impl Netfilter {
         self.send(GET_SET_ELEMENTS, REQUEST | DUMP, family, &[(1, table), (2, set)])?;
         let mut ends: Vec<(u128, bool)> = Vec::new();
         let mut addresses = true;
-        self.receive(buffer, |message| {
+        let read = self.receive(buffer, |message| {
             let list = attribute(message, 3).unwrap_or_default();
             for (_, element) in attributes(list) {
                 // The key is a value inside an attribute inside an attribute.
@@ -147,7 +147,9 @@ impl Netfilter {
                 }
             }
             true
-        })?;
+        });
+        // It was there a moment ago: it is being loaded again.
+        read.map_err(|error| if error == Errno::NOENT { Errno::INTR } else { error })?;
         if !addresses {
             return Ok(Elements::Other);
         }
@@ -199,12 +201,13 @@ impl Netfilter {
                 let flags = u16::from_ne_bytes([message[6], message[7]]);
                 interrupted |= flags & INTERRUPTED != 0;
                 let ended = match kind {
-                    DONE => true,
-                    ERROR => {
+                    // The end of a list has a code too: the set may have gone meanwhile.
+                    DONE | ERROR => {
                         let code = message.get(HEADER..HEADERS).ok_or(Errno::PROTO)?;
                         match i32::from_ne_bytes([code[0], code[1], code[2], code[3]]) {
                             0 => true,
-                            code => return Err(Errno::from_raw_os_error(-code)),
+                            code @ -4095..=-1 => return Err(Errno::from_raw_os_error(-code)),
+                            _ => return Err(Errno::PROTO),
                         }
                     }
                     _ => !more(message.get(HEADERS..).unwrap_or_default()),
@@ -286,6 +289,29 @@ mod tests {
         assert_eq!(ranges(ends, last), [(10, 19), (20, 29), (40, last)]);
         let all = prefixes(&[(0, last)], 4);
         assert_eq!(all.to_string(), "0.0.0.0/0");
+    }
+
+    #[test]
+    fn list_that_ends_with_an_error_is_not_taken_for_a_short_one() {
+        let (ours, kernel) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let netfilter = Netfilter { socket: ours };
+        let end = |code: i32| {
+            let mut message = 20_u32.to_ne_bytes().to_vec();
+            message.extend(DONE.to_ne_bytes());
+            message.extend([0; 10]);
+            message.extend(code.to_ne_bytes());
+            send(&kernel, &message, SendFlags::empty()).unwrap();
+            netfilter.receive(&mut [0; SMALL_BUFFER], |_| true)
+        };
+        assert_eq!(end(0), Ok(()));
+        assert_eq!(end(-2), Err(Errno::NOENT));
+        assert_eq!(end(i32::MIN), Err(Errno::PROTO));
     }
 
     #[test]
