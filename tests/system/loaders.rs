@@ -53,10 +53,18 @@ pub(crate) fn leave_rules_loaded(release: &str) {
 /// Restarts, stops and starts, and reloads nftables.service: our rules are loaded after each, by
 /// the units alone.
 fn loaded_after_each(site: &Site) {
+    // Sets are loaded before the rules that use them, and read back afterwards: what is seen while
+    // the unit is at work is not its outcome.
+    let unit = ["systemctl", "show", "-p", "ActiveState", "-p", "Job", "tagwall-boot.service"];
     let loaded = |what: &str| {
-        site.machine.wait_until(what, |_| {
+        site.machine.wait_until(what, |machine| {
             let rules = site.rules();
-            rules.contains("table inet tagwall") && rules.contains("table inet filter")
+            let state = machine.must(&unit);
+            rules.contains("table inet tagwall")
+                && rules.contains("table inet filter")
+                && state.lines().any(|line| line == "ActiveState=active")
+                // Without a job there is an empty line for it, or none.
+                && state.lines().all(|line| line.strip_prefix("Job=").is_none_or(str::is_empty))
         });
         assert_eq!(site.open(), ENFORCED, "{what}");
     };
