@@ -9,7 +9,8 @@ mod common;
 mod furnished;
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use furnished::Furnished;
 use serde_json::Value;
@@ -382,6 +383,12 @@ fn the_host_is_only_read() {
         let routes = host.namespace.run(&["ip", "route", "show", "table", "all"], b"");
         [rules, network, routes]
     };
+    // The kernel is still looking for duplicates of the addresses at first.
+    let settled = |_: &u32| {
+        thread::sleep(Duration::from_millis(50));
+        !state()[1].contains("tentative")
+    };
+    (0..200).find(settled).expect("addresses that are no longer tentative");
     let before = state();
     host.probe(0, &["10.20.0.10", "203.0.113.7", "tcp/443"]);
     host.probe(1, &["10.20.0.10", "203.0.113.7", "tcp/80"]);
@@ -396,13 +403,13 @@ fn a_killed_probe_leaves_nothing_behind() {
     let named = || host.namespace.run(&["ip", "netns", "list"], b"").lines().count();
     let _ = named();
     for delay in [5, 20, 50, 100, 150, 200, 300] {
-        // All processes of a PID namespace can be counted; its first one is this shell.
+        // All processes of a PID namespace can be counted, by its first one, which is this shell.
         let script = format!(
             "{} probe 10.20.0.10 203.0.113.7 tcp/443 >/dev/null 2>&1 & pid=$!
              read -t 0.{delay:03} nothing; kill -KILL $pid; wait $pid
-             for try in $(seq 100); do
-                 left=$(ls -d /proc/[0-9]* | wc -l)
-                 [ $left -le 3 ] && exit 0
+             for ((try = 0; try < 600; try++)); do
+                 processes=(/proc/[0-9]*)
+                 [ ${{#processes[@]}} = 1 ] && exit 0
                  read -t 0.05 nothing
              done
              ps ax; exit 1",
@@ -417,12 +424,10 @@ fn a_killed_probe_leaves_nothing_behind() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let started = Instant::now();
         let mut child = child;
         let _input = child.stdin.take();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "killed after {delay} ms: {text}");
-        assert!(started.elapsed() < Duration::from_secs(20));
     }
 }
