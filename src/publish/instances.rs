@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Store;
-use super::firewall::{Object, objects};
+use super::firewall::{Object, exists, objects};
 use crate::os::files;
 
 /// Where the record lies.
@@ -31,9 +32,13 @@ fn read(path: &Path) -> Record {
 }
 
 /// The first object that the active generation of another state directory has in this network namespace.
+///
+/// What the kernel does not have is nobody's: the record may be of an earlier namespace, since the
+/// numbers of these are used again.
 pub(super) fn other<'o>(
     store: &Store,
     wanted: impl IntoIterator<Item = &'o Object>,
+    time_limit: Duration,
 ) -> Option<(String, PathBuf)> {
     let record = read(&path()?);
     let ours = std::fs::canonicalize(store.dir()).ok()?;
@@ -41,6 +46,7 @@ pub(super) fn other<'o>(
         let name = object.to_string();
         if let Some(dir) = record.get(&name).filter(|dir| **dir != ours)
             && has(dir, &name)
+            && exists(object, time_limit)
         {
             return Some((name, dir.clone()));
         }

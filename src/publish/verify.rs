@@ -155,7 +155,7 @@ fn foreign(
     let failed = |error: FirewallError| StepFailure::new(name, Step::Verify, error);
     let folder = store.path(transition.manifest.generation).join(name.as_str());
     let wanted = firewall::objects(kernel, &folder);
-    if let Some((object, dir)) = instances::other(store, &wanted) {
+    if let Some((object, dir)) = instances::other(store, &wanted, record.time_limit()) {
         return Err(failed(FirewallError::OtherInstance { object, dir }));
     }
     let had = transition.was(name).zip(transition.old.as_ref());

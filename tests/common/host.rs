@@ -17,8 +17,9 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tagwall");
 
 /// A host: its namespace, configuration and state folder.
 pub(crate) struct Host {
-    pub(crate) namespace: Namespace,
+    /// Removed before the namespace, whose number the next one may have.
     pub(crate) folder: tempfile::TempDir,
+    pub(crate) namespace: Namespace,
 }
 
 impl Host {

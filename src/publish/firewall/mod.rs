@@ -32,7 +32,7 @@ pub(super) use drift::unified;
 pub(super) use nft::{Netfilter, Staged};
 pub use ownership::Foreign;
 pub(super) use sets::{CreatedSets, create as create_sets};
-pub(super) use stale::{Object, objects, remove};
+pub(super) use stale::{Object, exists, objects, remove};
 pub(super) use update::Update;
 
 /// Most output that is read back, in bytes: 90,000 elements take 8 MB of JSON.

@@ -63,6 +63,28 @@ impl Object {
     }
 }
 
+impl Object {
+    /// The statement of nft that empties a chain.
+    fn flush(&self) -> Option<String> {
+        let Self::NftChain(family, table, chain) = self else { return None };
+        Some(format!("flush chain {family} {table} {chain}\n"))
+    }
+
+    /// The statement of nft that removes it.
+    fn delete(&self) -> Option<String> {
+        match self {
+            Self::NftChain(family, table, chain) => {
+                Some(format!("delete chain {family} {table} {chain}\n"))
+            }
+            Self::NftSet(family, table, set) => {
+                Some(format!("delete set {family} {table} {set}\n"))
+            }
+            Self::NftTable(family, table) => Some(format!("delete table {family} {table}\n")),
+            Self::IptablesJump(..) | Self::IptablesChain(..) | Self::Ipset(_) => None,
+        }
+    }
+}
+
 /// What a target has in the kernel; its files lie in the folder.
 pub(in crate::publish) fn objects(kernel: &Kernel, folder: &Path) -> BTreeSet<Object> {
     let mut found = BTreeSet::new();
@@ -128,28 +150,26 @@ pub(in crate::publish) fn remove(
             Object::IptablesChain(program, chain) => {
                 run(program, &["-w", "5", "-F", chain], time_limit)
             }
-            Object::NftChain(family, table, chain) => {
-                run("nft", &["flush", "chain", family, table, chain], time_limit)
-            }
             _ => Ok(()),
         };
     }
-    for object in stale {
+    // Objects of nft in one transaction; one by one where something still uses one of them.
+    let flushes: Vec<String> = stale.iter().filter_map(Object::flush).collect();
+    let deletions: Vec<String> = stale.iter().filter_map(Object::delete).collect();
+    let at_once = nft([flushes.concat(), deletions.concat()].concat(), time_limit).is_ok();
+    if !at_once {
+        for flush in flushes {
+            let _ = nft(flush, time_limit);
+        }
+    }
+    for object in stale.iter().filter(|object| !at_once || object.delete().is_none()) {
         let removed = match object {
             Object::IptablesJump(..) => Ok(()),
             Object::IptablesChain(program, chain) => {
                 run(program, &["-w", "5", "-X", chain], time_limit)
             }
             Object::Ipset(set) => run("ipset", &["destroy", set], time_limit),
-            Object::NftChain(family, table, chain) => {
-                run("nft", &["delete", "chain", family, table, chain], time_limit)
-            }
-            Object::NftSet(family, table, set) => {
-                run("nft", &["delete", "set", family, table, set], time_limit)
-            }
-            Object::NftTable(family, table) => {
-                run("nft", &["delete", "table", family, table], time_limit)
-            }
+            _ => nft(object.delete().unwrap_or_default(), time_limit),
         };
         match removed {
             Ok(()) => {}
@@ -158,6 +178,34 @@ pub(in crate::publish) fn remove(
         }
     }
     left
+}
+
+/// Whether the kernel has an object; so also where that cannot be told.
+pub(in crate::publish) fn exists(object: &Object, time_limit: Duration) -> bool {
+    let listed = match object {
+        Object::IptablesJump(program, chain, _) | Object::IptablesChain(program, chain) => {
+            run(program, &["-w", "5", "-S", chain], time_limit)
+        }
+        Object::Ipset(set) => run("ipset", &["list", "-n", set], time_limit),
+        Object::NftChain(family, table, chain) => {
+            run("nft", &["-t", "list", "chain", family, table, chain], time_limit)
+        }
+        Object::NftSet(family, table, set) => {
+            run("nft", &["-t", "list", "set", family, table, set], time_limit)
+        }
+        Object::NftTable(family, table) => {
+            run("nft", &["-t", "list", "table", family, table], time_limit)
+        }
+    };
+    listed.err().is_none_or(|error| !is_gone(&error))
+}
+
+/// Runs a transaction of nft; none where the text is empty.
+fn nft(text: String, time_limit: Duration) -> Result<(), FirewallError> {
+    if !text.is_empty() {
+        command("nft", time_limit)?.args(["-f", "-"]).stdin(text.into_bytes()).run()?;
+    }
+    Ok(())
 }
 
 fn run(program: &'static str, args: &[&str], time_limit: Duration) -> Result<(), FirewallError> {
