@@ -38,6 +38,16 @@ impl Found {
         differences.iter().filter_map(Drift::diff).collect()
     }
 
+    /// The sets whose content differs, where nothing else does.
+    fn sets_alone(&self) -> Option<Vec<String>> {
+        let differences = self.differences.as_ref().ok()?;
+        let set = |drift: &Drift| match drift {
+            Drift::Set { set, .. } => Some(set.clone()),
+            _ => None,
+        };
+        differences.iter().map(set).collect()
+    }
+
     /// Whether it is left alone until somebody decides.
     fn is_held(&self) -> bool {
         let foreign = |drift: &Drift| !drift.is_loss();
@@ -137,7 +147,7 @@ impl Publisher {
             } else if waiting.contains(&target) {
                 Became::Postponed
             } else {
-                match self.restore_one(&manifest, &target) {
+                match self.restore_one(&manifest, &target, &found) {
                     Ok(()) => Became::Restored,
                     Err(error) => Became::Failed(error),
                 }
@@ -211,17 +221,29 @@ impl Publisher {
         let _ = self.store.record(&outcome);
     }
 
-    fn restore_one(&self, manifest: &Manifest, name: &Name) -> Result<(), PublishError> {
+    fn restore_one(
+        &self,
+        manifest: &Manifest,
+        name: &Name,
+        found: &Found,
+    ) -> Result<(), PublishError> {
         let Some(record) = manifest.targets.get(name) else { return Ok(()) };
         let number = manifest.generation;
-        let restored =
-            force::install(&self.store, number, name, record).and_then(|()| match &record.kernel {
-                Some(kernel) => force::load(&self.store, number, name, record, kernel),
-                None => Ok(()),
-            });
-        restored
-            .and_then(|()| force::reload(&self.store, number, name, record))
-            .map_err(|failure| failure.with_aftermath("the next check tries again".to_owned()))
+        let restore = || {
+            if let Some(sets) = found.sets_alone()
+                && force::refill(&self.store, number, name, record, sets)?
+            {
+                return Ok(());
+            }
+            force::install(&self.store, number, name, record)?;
+            if let Some(kernel) = &record.kernel {
+                force::load(&self.store, number, name, record, kernel)?;
+            }
+            force::reload(&self.store, number, name, record)
+        };
+        restore().map_err(|failure: StepFailure| {
+            failure.with_aftermath("the next check tries again".to_owned())
+        })
     }
 }
 

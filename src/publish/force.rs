@@ -403,6 +403,26 @@ pub(super) fn load(
     is_as_meant(store, number, name, record, kernel)
 }
 
+/// Refills sets of a target, which leaves its rules and their counters as they are, and reads the
+/// whole of it back; false where that cannot be done, and all of it has to be loaded.
+pub(super) fn refill(
+    store: &Store,
+    number: u64,
+    name: &Name,
+    record: &TargetRecord,
+    sets: Vec<String>,
+) -> Result<bool, StepFailure> {
+    let Some(kernel) = &record.kernel else { return Ok(false) };
+    let folder = store.path(number).join(name.as_str());
+    let Some(update) = Update::refilling(kernel, &folder, sets) else { return Ok(false) };
+    match Firewall::new(kernel, record.time_limit()).apply_update(&update) {
+        Err(error) if error.is_refusal() => return Ok(false),
+        loaded => loaded.map_err(|error| StepFailure::new(name, Step::Apply, error))?,
+    }
+    is_as_meant(store, number, name, record, kernel)?;
+    Ok(true)
+}
+
 /// Reads back the whole of a target; a difference is an error.
 fn is_as_meant(
     store: &Store,

@@ -52,6 +52,46 @@ impl Update {
             }
         }
     }
+
+    /// The update that refills some sets from the files of one generation, whatever they hold; none
+    /// where these are not understood, or name other sets.
+    pub(in crate::publish) fn refilling(
+        kernel: &Kernel,
+        folder: &Path,
+        sets: Vec<String>,
+    ) -> Option<Self> {
+        let file = match kernel {
+            Kernel::Nftables(table) => &table.file,
+            Kernel::Iptables(rules) => rules.sets_file.as_ref()?,
+        };
+        let text = files::read_bounded(&folder.join(file), MAX_BYTES).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let names = kernel_sets(kernel);
+        if sets.is_empty() || !sets.iter().all(|set| names.contains(set.as_str())) {
+            return None;
+        }
+        match kernel {
+            Kernel::Nftables(table) => {
+                let script = Script::parse(&text).ok()?;
+                let wanted = script.find(&table.family, &table.table)?;
+                let text = refill(&script.defines, wanted, &sets).into_bytes();
+                Some(Self { text, sets, kind: "nft" })
+            }
+            Kernel::Iptables(_) => {
+                ipset_parts(&names, &text)?;
+                Some(Self { text: of_sets(&text, &sets), sets, kind: "ipset" })
+            }
+        }
+    }
+}
+
+/// The names of the sets that a target has in the kernel.
+fn kernel_sets(kernel: &Kernel) -> BTreeSet<&str> {
+    let sets = match kernel {
+        Kernel::Nftables(table) => &table.sets,
+        Kernel::Iptables(rules) => &rules.sets,
+    };
+    sets.iter().map(|set| set.name.as_str()).collect()
 }
 
 /// The lines that are neither empty nor comments.
@@ -101,17 +141,22 @@ fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
         .filter(|set| content(&before, set) != content(&after, set))
         .map(str::to_owned)
         .collect();
-    let mut text =
-        String::from("# The sets that differ from the generation before, and nothing else.\n");
-    for line in meaningful(new) {
+    let text = of_sets(new, &sets);
+    (!sets.is_empty()).then_some(Update { text, sets, kind: "ipset" })
+}
+
+/// The lines of a sets file that concern some sets.
+fn of_sets(text: &str, sets: &[String]) -> Vec<u8> {
+    let mut kept = String::from("# The sets that differ from what is meant, and nothing else.\n");
+    for line in meaningful(text) {
         // `swap NAME.new NAME` has both names; every other command has one.
         let set = line.split_whitespace().nth(1).map(|name| name.trim_end_matches(".new"));
-        if set.is_some_and(|set| sets.iter().any(|changed| changed == set)) {
-            text.push_str(line);
-            text.push('\n');
+        if set.is_some_and(|set| sets.iter().any(|wanted| wanted == set)) {
+            kept.push_str(line);
+            kept.push('\n');
         }
     }
-    (!sets.is_empty()).then(|| Update { text: text.into_bytes(), sets, kind: "ipset" })
+    kept.into_bytes()
 }
 
 /// Takes a sets file apart: what is added to `NAME.new` is the content of NAME.
@@ -155,6 +200,16 @@ mod tests {
         }
     }
 
+    fn iptables() -> IptablesKernel {
+        IptablesKernel {
+            chain: "TAGWALL".to_owned(),
+            families: crate::config::Families::Both,
+            jump: None,
+            sets_file: Some("sets.ipset".to_owned()),
+            sets: sets(),
+        }
+    }
+
     fn own(a: &str, b: &str, rule: &str) -> String {
         let elements = |list: &str| match list {
             "" => String::new(),
@@ -191,6 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn sets_of_one_artifact_are_refilled() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            files::replace(&folder.path().join(file), text.as_bytes()).unwrap();
+        };
+        write("rules.nft", &own("192.0.2.0/25", "203.0.113.0/24", "accept"));
+        let kernel = Kernel::Nftables(table());
+        let refilling =
+            |kernel: &Kernel, set: &str| Update::refilling(kernel, folder.path(), vec![set.into()]);
+        let text = String::from_utf8(refilling(&kernel, "tw-b-v4").unwrap().text).unwrap();
+        assert!(text.starts_with("#!/usr/sbin/nft -f\nflush set inet tagwall tw-b-v4\n"), "{text}");
+        assert!(text.contains("203.0.113.0/24") && !text.contains("tw-a-v4"), "{text}");
+        assert_eq!(refilling(&kernel, "other"), None);
+        write("rules.nft", "add element inet tagwall tw-b-v4 { 192.0.2.1 }\n");
+        assert_eq!(refilling(&kernel, "tw-b-v4"), None);
+
+        let kernel = Kernel::Iptables(iptables());
+        write("sets.ipset", "create tw-a-v4 hash:net\nadd tw-a-v4.new 192.0.2.0/24\n");
+        let update = refilling(&kernel, "tw-a-v4").unwrap();
+        assert!(
+            update.text.ends_with(b"\ncreate tw-a-v4 hash:net\nadd tw-a-v4.new 192.0.2.0/24\n")
+        );
+        write("sets.ipset", "create tw-a-v4 hash:net\nadd tw-a-v4 192.0.2.0/24\n");
+        assert_eq!(refilling(&kernel, "tw-a-v4"), None);
+    }
+
+    #[test]
     fn addresses_outside_the_known_sets_are_rules() {
         let rule = |own: &str| format!("ip saddr {{\n{own},\n10.21.0.0/24\n}} accept");
         let old = own("192.0.2.0/26", "", &rule("10.20.0.0/24"));
@@ -224,13 +306,7 @@ mod tests {
 
     #[test]
     fn ipsets_that_differ_are_swapped() {
-        let kernel = IptablesKernel {
-            chain: "TAGWALL".to_owned(),
-            families: crate::config::Families::Both,
-            jump: None,
-            sets_file: Some("sets.ipset".to_owned()),
-            sets: sets(),
-        };
+        let kernel = iptables();
         let text = |a: &str, max: u32| {
             let mut text = String::new();
             for (set, net) in [("tw-a-v4", a), ("tw-b-v4", "203.0.113.0/24")] {
