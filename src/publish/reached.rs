@@ -17,7 +17,7 @@ use super::manifest::{Manifest, TargetRecord};
 use super::{PublishError, Store};
 use crate::config::{Direction, Interface, Name, Protocol};
 use crate::prefix::PrefixSet;
-use crate::reach::{Fate, Flow, Ours, Reach, Ruleset, State};
+use crate::reach::{Fate, Flow, Ours, Reach, Ruleset, State, Ways};
 use crate::render::{AllowedFlow, Kernel};
 use crate::ruleset::{Family, RuleSet};
 
@@ -102,10 +102,11 @@ fn of_target(host: &Host, store: &Store, manifest: &Manifest, name: &Name) -> Ta
     let elements = HostElements::new(kernel, &rule_set, host);
     for family in families {
         let Some(ours) = ours(kernel, family, ruleset) else { continue };
+        let ways = ruleset.ways(&ours, family);
         let mut sum = Sum::new(family);
         for flow in flows(record, &rule_set, ruleset, family) {
             match flow {
-                Ok(flow) => sum.add(ruleset, &ours, &flow, &elements),
+                Ok(flow) => sum.add(ruleset, &ways, &flow, &elements),
                 Err(because) => sum.unknown.push(because),
             }
         }
@@ -248,8 +249,14 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, ruleset: &Ruleset, ours: &Ours, flow: &Flow, elements: &HostElements<'_>) {
-        let walk = ruleset.walk(ours, flow, elements);
+    fn add(
+        &mut self,
+        ruleset: &Ruleset,
+        ways: &Ways<'_>,
+        flow: &Flow,
+        elements: &HostElements<'_>,
+    ) {
+        let walk = ruleset.walk_by(ways, flow, elements);
         if let Some(by) = walk.overruled() {
             self.overruled.push((flow.to_string(), by.to_owned()));
         }
@@ -268,7 +275,7 @@ impl Sum {
         for (packet, what) in
             [(flow.in_state(State::Established), "later packets"), (flow.reply(), "replies")]
         {
-            if let Fate::Dropped { by } = ruleset.fate_of(ours, &packet, elements) {
+            if let Fate::Dropped { by } = ruleset.walk_by(ways, &packet, elements).fate {
                 self.overruled.push((format!("{what} of {flow}"), by));
             }
         }

@@ -31,7 +31,7 @@ pub use elements::{Elements, Key, Lookup, NoElements, SetId};
 pub use flow::{Flow, State};
 pub use listing::{ListingError, Ruleset};
 pub use outcome::{Fate, Reach, Reached, Walk};
-pub use walk::Ours;
+pub use walk::{Ours, Ways};
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,15 @@ impl Ours {
     }
 }
 
+/// The chains that lead to the rules of a target, for packets of one family: found once, and good for
+/// any number of them.
+#[derive(Debug)]
+pub struct Ways<'o> {
+    ours: &'o Ours,
+    family: Family,
+    paths: Result<Paths, Reach>,
+}
+
 /// A base chain with what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Station<'r> {
@@ -75,19 +84,30 @@ impl Station<'_> {
 }
 
 impl Ruleset {
+    /// The chains that lead to the rules of a target.
+    pub fn ways<'o>(&self, ours: &'o Ours, family: Family) -> Ways<'o> {
+        Ways { ours, family, paths: self.paths(ours, family) }
+    }
+
     /// Follows a packet. Where an interface is not given, it is followed by each that the host has;
     /// the answer is unknown where they differ.
     pub fn walk(&self, ours: &Ours, flow: &Flow, elements: &dyn Elements) -> Walk {
+        self.walk_by(&self.ways(ours, flow.family()), flow, elements)
+    }
+
+    /// The same, by ways that are known.
+    pub fn walk_by(&self, ways: &Ways<'_>, flow: &Flow, elements: &dyn Elements) -> Walk {
         if flow.family() == Family::V6 && !self.ipv6 {
             let because = "the host has no IPv6".to_owned();
             let fate = Fate::Unknown { because: because.clone() };
             return Walk { reach: Reach::NotApplicable { because }, fate };
         }
-        let walk = match self.paths(ours, flow.family()) {
-            Ok(paths) => self.by_interfaces(ours, flow, elements, &paths),
+        debug_assert_eq!(flow.family(), ways.family, "the ways are those of the packet's family");
+        let walk = match &ways.paths {
+            Ok(paths) => self.by_interfaces(ways.ours, flow, elements, paths),
             Err(reach) => {
-                let fate = self.fate(ours, flow, elements, &Paths::default());
-                Walk { reach, fate }
+                let fate = self.fate(ways.ours, flow, elements, &Paths::default());
+                Walk { reach: reach.clone(), fate }
             }
         };
         match self.doubts.get(&flow.family()) {
@@ -129,11 +149,6 @@ impl Ruleset {
             .map(|name| (name.as_str(), self.in_both_orders(ours, &by(name), elements, paths)))
             .collect();
         joined(&walks, if flow.input.is_none() { "input" } else { "output" })
-    }
-
-    /// What becomes of a packet whatever its way, such as one of an established connection.
-    pub fn fate_of(&self, ours: &Ours, flow: &Flow, elements: &dyn Elements) -> Fate {
-        self.walk(ours, flow, elements).fate
     }
 
     /// The chains that lead to the target's rules, or why none does.

@@ -67,7 +67,7 @@ fn earlier_drop_keeps_packets_away() {
     let any = walk(&host, &table(), &v4());
     assert_unknown(&any, "depends on the input interface: with dmz0 reached");
     assert!(any.reach.reason().unwrap().contains("with docker0 not reached"), "{any:?}");
-    let established = host.fate_of(&table(), &v4().in_state(State::Established), &SILENT);
+    let established = host.walk(&table(), &v4().in_state(State::Established), &SILENT).fate;
     assert_eq!(established, Fate::Passes);
 }
 
@@ -193,7 +193,7 @@ fn kube_like_maps_decide_by_their_elements() {
     assert_reached(&host.walk(&table(), &v4(), &ABSENT));
     assert_unknown(&walk(&host, &table(), &v4()), "the elements of map service-ips");
     let established = v4().in_state(State::Established);
-    assert_eq!(host.fate_of(&table(), &established, &SILENT), Fate::Passes);
+    assert_eq!(host.walk(&table(), &established, &SILENT).fate, Fate::Passes);
     // An element that leads to a rewriting changes what the target's rules see.
     let rewritten = |set: SetId<'_>, key: &[Key]| match set.name {
         "service-ips" => {
@@ -268,8 +268,8 @@ fn inbound_connections_are_followed_by_each_output() {
 fn replies_are_followed_the_other_way() {
     let reply = v4().reply();
     assert_eq!((reply.input.as_deref(), reply.port), (Some("wan0"), None));
-    assert_eq!(host(DEDICATED).fate_of(&table(), &reply, &SILENT), Fate::Passes);
-    let early = host(DENIED_BEFORE).fate_of(&table(), &reply, &SILENT);
+    assert_eq!(host(DEDICATED).walk(&table(), &reply, &SILENT).fate, Fate::Passes);
+    let early = host(DENIED_BEFORE).walk(&table(), &reply, &SILENT).fate;
     assert_eq!(early, Fate::Passes);
     let closed = empty().with_legacy(Family::V4, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n");
     assert_dropped(&walk(&closed, &table(), &reply), "the policy of table legacy ip filter");
