@@ -71,6 +71,7 @@ pub(crate) enum Kind {
     GroupName,
     Prefix,
     Template,
+    Moves,
     SetsAndRules,
     Everything,
     Restore,
@@ -79,7 +80,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Nothing,
         Self::Addresses,
         Self::Ports,
@@ -95,6 +96,7 @@ impl Kind {
         Self::GroupName,
         Self::Prefix,
         Self::Template,
+        Self::Moves,
         Self::SetsAndRules,
         Self::Everything,
         Self::Restore,
@@ -119,6 +121,7 @@ impl Kind {
             Self::GroupName => "group-name",
             Self::Prefix => "prefix",
             Self::Template => "template",
+            Self::Moves => "moves",
             Self::SetsAndRules => "sets-and-rules",
             Self::Everything => "everything",
             Self::Restore => "restore",
@@ -179,6 +182,8 @@ struct Site {
     hash_size: usize,
     rest: &'static str,
     template: bool,
+    /// Whether both groups have the same ports.
+    same_ports: bool,
     regrouped: bool,
 }
 
@@ -207,6 +212,7 @@ pub(crate) fn configuration(
         hash_size: 4_096,
         rest: "reject",
         template: false,
+        same_ports: kind == Kind::Moves,
         regrouped: false,
     };
     if second {
@@ -235,7 +241,8 @@ fn change(site: &mut Site, mode: Mode, kind: Kind) {
         Kind::Template => site.template = true,
         // Old rules with new sets, and new rules with old sets, would refuse the allowed
         // destination and let the forbidden one through.
-        Kind::SetsAndRules => site.regrouped = true,
+        // Of `moves`: an address that is in no set for a moment would be refused.
+        Kind::SetsAndRules | Kind::Moves => site.regrouped = true,
         Kind::Everything => {
             site.group = "cloud";
             site.more_prefixes = true;
@@ -286,7 +293,11 @@ fn written(site: &Site, mode: Mode, elements: usize, templates: &Path) -> String
         "[groups.{group}]\nprefixes = [{}]\n",
         prefixes(usize::from(site.regrouped)..elements, site.more_prefixes)
     ));
-    let (also, other_ports) = if site.regrouped { (ALLOWED, *ports) } else { (FORBIDDEN, "443") };
+    let (also, other_ports) = match (site.regrouped, site.same_ports) {
+        (true, _) => (ALLOWED, *ports),
+        (false, true) => ("192.0.2.1", *ports),
+        (false, false) => (FORBIDDEN, "443"),
+    };
     text.push_str(&format!(
         "[groups.other]\nprefixes = [\"{also}/32\", \"203.0.113.0/24\", \"2001:db8:2::/48\"]\n"
     ));

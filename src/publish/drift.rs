@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use super::firewall::{self, Drift, Firewall, FirewallError};
+use super::firewall::{self, Drift, Firewall, FirewallError, KeptListing};
 use super::manifest::Manifest;
 use super::store::{Kept, MAX_BYTES};
 use super::{PublishError, Publisher, Step, StepFailure, Store, force, takeover};
@@ -128,6 +128,7 @@ impl Publisher {
         waiting: &BTreeSet<Name>,
     ) -> Result<Vec<Restored>, PublishError> {
         let Some(number) = self.store.current()? else { return Ok(Vec::new()) };
+        let _listing = KeptListing::new();
         let manifest = self.store.read(number)?.manifest;
         let mut restored = Vec::new();
         for (target, found) in drift(&self.store)? {
@@ -250,6 +251,7 @@ impl Publisher {
 /// Compares kernel and installed files with the generation in force, target by target, without the lock.
 pub fn drift(store: &Store) -> Result<BTreeMap<Name, Found>, PublishError> {
     let Some(number) = store.current()? else { return Ok(BTreeMap::new()) };
+    let _listing = KeptListing::new();
     let manifest = store.read(number)?.manifest;
     let mut found = BTreeMap::new();
     for (name, record) in &manifest.targets {

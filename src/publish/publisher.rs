@@ -135,6 +135,7 @@ impl Publisher {
         request: &Request,
         retention: Retention,
     ) -> Result<Published, PublishError> {
+        let _listing = firewall::KeptListing::new();
         let rule_set = request.rule_set.digest();
         if footing.meets(request, rule_set) {
             self.keep(&request.companions)?;

@@ -3,8 +3,10 @@
 //! Every command has an absolute path, an argument vector, a time limit and no shell. What is loaded is the very text that was
 //! verified and is archived: a target's files or, where nothing but the content of sets differs, an [`Update`].
 
+mod chains;
 mod conntrack;
 mod drift;
+mod ipset;
 mod iptables;
 mod nft;
 mod nftables;
@@ -29,7 +31,7 @@ use crate::ruleset::{Family, RuleSet};
 pub(super) use conntrack::{expire, is_installed as conntrack_is_installed};
 pub use drift::Drift;
 pub(super) use drift::unified;
-pub(super) use nft::{Netfilter, Staged};
+pub(super) use nft::{KeptListing, Netfilter, Staged};
 pub use ownership::Foreign;
 pub(super) use sets::{CreatedSets, create as create_sets};
 pub(super) use stale::{Object, exists, objects, remove};
@@ -275,7 +277,7 @@ impl<'k> Firewall<'k> {
         }
     }
 
-    /// Loads the files: one transaction in the kernel for nftables; for iptables, one a set and one a family's rules.
+    /// Loads the files; what packets meet meanwhile is what was there before, or what is there afterwards.
     pub(super) fn apply(&self, folder: &Path) -> Result<(), FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::apply(self, table, folder),
@@ -295,13 +297,19 @@ impl<'k> Firewall<'k> {
     pub(super) fn staged(&self, folder: &Path) -> Result<Vec<Staged>, FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::staged(self, table, folder),
-            Kernel::Iptables(_) => Ok(Vec::new()),
+            Kernel::Iptables(rules) => iptables::staged(self, rules, folder),
         }
     }
 
     /// Removes what was made for rules that did not come.
     pub(super) fn remove_staged(&self, staged: &[Staged]) {
-        nftables::remove_staged(self, staged);
+        match self.kernel {
+            Kernel::Nftables(_) => nftables::remove_staged(self, staged),
+            Kernel::Iptables(_) => {
+                let sets = staged.iter().filter_map(Staged::as_ipset).map(str::to_owned);
+                let _ = ipset::remove(self, &sets.collect::<Vec<_>>());
+            }
+        }
     }
 
     /// The state of the kernel's objects that a first load would touch, as text that restores them; none when there are none.
@@ -329,7 +337,7 @@ impl<'k> Firewall<'k> {
         let Kernel::Iptables(rules) = self.kernel else { return None };
         let chain = rules.jump.as_ref()?.chain.as_str();
         let absent = iptables::programs(rules)
-            .find(|programs| matches!(iptables::chain_rules(self, *programs, chain), Ok(None)))?;
+            .find(|programs| matches!(chains::one(*programs, chain, self.time_limit), Ok(None)))?;
         Some((absent.family, chain))
     }
 
@@ -392,7 +400,7 @@ impl<'k> Firewall<'k> {
                 nftables::sets(table, wanted.iter().map(|set| set.name.as_str()))?
             }
             Kernel::Iptables(_) => {
-                iptables::sets(self, wanted.iter().map(|set| set.name.as_str()))?
+                ipset::contents(self, wanted.iter().map(|set| set.name.as_str()))?
             }
         };
         let mut differences: Vec<Drift> =

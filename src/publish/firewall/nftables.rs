@@ -5,10 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::io::Errno;
 
-use super::nft::{Elements, Extent, Netfilter, Plan, Script, Set, Staged, Table, normal, removals};
+use super::nft::{
+    Elements, Extent, Netfilter, Plan, Script, Set, Staged, Table, current, normal, removals,
+};
 use super::{Drift, Firewall, FirewallError, Update};
 use crate::os::command::BoundedCommand;
 use crate::os::files;
@@ -178,8 +181,8 @@ pub(super) fn artifact(
 }
 
 /// The ruleset of this network namespace, without elements and counters.
-pub(super) fn ruleset(firewall: &Firewall<'_>) -> Result<Script, FirewallError> {
-    listed(firewall.command("nft")?)
+pub(super) fn ruleset(firewall: &Firewall<'_>) -> Result<Rc<Script>, FirewallError> {
+    current(|| listed(firewall.command("nft")?))
 }
 
 /// The same, by this command.

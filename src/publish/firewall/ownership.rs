@@ -3,12 +3,13 @@
 //! An object is tagwall's when it carries the mark (a comment of the table, of the set, or of the first rule of a chain), or is
 //! an ipset that a manifest names. Anything else that has content is somebody's, and is replaced with consent only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::nft::{Chain, Script, Set, Table};
-use super::{Firewall, FirewallError, Object, command, iptables, nftables, objects};
+use super::nft::{Chain, Script, Set, Table, current};
+use super::{Firewall, FirewallError, Object, chains, command, ipset, iptables, nftables, objects};
 use crate::render::{IptablesKernel, Kernel, MARK, NftablesKernel};
 use crate::ruleset::Family;
 
@@ -77,39 +78,42 @@ impl Firewall<'_> {
     ) -> Result<Vec<Foreign>, FirewallError> {
         let mut foreign = Vec::new();
         for programs in iptables::programs(rules) {
-            for object in unknown {
-                let Object::IptablesChain(program, chain) = object else { continue };
-                if *program != programs.single {
-                    continue;
+            let named = unknown.iter().filter_map(|object| match object {
+                Object::IptablesChain(program, chain) if *program == programs.single => {
+                    Some((chain.as_str(), object))
                 }
-                let Some(listed) = iptables::chain_rules(self, programs, chain)? else { continue };
-                let mut lines = listed.lines().filter(|line| line.starts_with("-A ")).peekable();
-                let marked = format!("-A {chain} -m comment --comment \"{MARK}\"");
-                if lines.peek().is_some_and(|first| *first != marked) {
-                    foreign.push(Foreign::new(object, lines));
+                _ => None,
+            });
+            let named: BTreeMap<&str, &Object> = named.collect();
+            let wanted = named.keys().copied().collect();
+            for (chain, rules) in chains::all(programs, &wanted, self.time_limit)? {
+                if !rules.is_empty() && !begins_with_mark(&rules, chain) {
+                    foreign.push(Foreign::new(named[chain], rules.lines()));
                 }
             }
         }
-        let sets: Vec<&Object> =
-            unknown.iter().filter(|object| matches!(object, Object::Ipset(_))).collect();
+        let sets = unknown.iter().filter_map(|object| match object {
+            Object::Ipset(name) => Some((object, name.as_str())),
+            _ => None,
+        });
+        let sets: Vec<(&Object, &str)> = sets.collect();
         if sets.is_empty() {
             return Ok(foreign);
         }
-        let present = iptables::set_names(self)?;
-        for object in sets {
-            let Object::Ipset(name) = object else { continue };
-            if !present.contains(name) {
-                continue;
-            }
-            let saved = iptables::save_sets(self, std::iter::once(name.as_str()))?;
-            let wanted = rules.sets.iter().find(|set| set.name == *name);
+        let present = ipset::names(self)?;
+        let names = sets.iter().map(|(_, name)| *name).filter(|name| present.contains(*name));
+        let saved = ipset::save(self, names)?;
+        let saved = ipset::outcome(&saved)
+            .map_err(|reason| FirewallError::Answer { program: "ipset", reason })?;
+        for (object, name) in sets {
+            let Some(found) = saved.get(name) else { continue };
+            let wanted = rules.sets.iter().find(|set| set.name == name);
             let family = match wanted.map(|set| set.family) {
                 Some(Family::V6) => "inet6",
                 _ => "inet",
             };
-            let head = format!("create {name} hash:net family {family} ");
-            if !saved.starts_with(&head) {
-                let declared = saved.lines().next().unwrap_or_default();
+            if found.kind() != ("hash:net", family) {
+                let declared = found.parameters.join(" ");
                 return Err(FirewallError::Unsuitable {
                     object: object.to_string(),
                     reason: format!(
@@ -118,9 +122,9 @@ impl Firewall<'_> {
                     ),
                 });
             }
-            let mut entries = saved.lines().filter(|line| line.starts_with("add ")).peekable();
-            if entries.peek().is_some() && !is_our_ipset(name) {
-                foreign.push(Foreign::new(object, entries));
+            if !found.elements.is_empty() && !is_our_ipset(name) {
+                let lines = found.elements.iter().map(|element| format!("add {name} {element}"));
+                foreign.push(Foreign::new(object, lines));
             }
         }
         Ok(foreign)
@@ -205,9 +209,9 @@ pub(super) fn ours(
         matches!(object, Object::NftTable(..) | Object::NftChain(..) | Object::NftSet(..))
     };
     let live = if objects.iter().any(in_nft) {
-        nftables::listed(command("nft", time_limit)?)?
+        current(|| nftables::listed(command("nft", time_limit)?))?
     } else {
-        Script::default()
+        Rc::default()
     };
     let mut sorted = (BTreeSet::new(), BTreeSet::new());
     for object in objects {
@@ -238,12 +242,20 @@ fn is_our_chain(
     chain: &str,
     time_limit: Duration,
 ) -> Result<bool, FirewallError> {
-    let listed = command(program, time_limit)?.args(["-w", "5", "-S", chain]).run();
-    // One that cannot be listed cannot be emptied either, and the program says why.
-    let Ok(listed) = listed else { return Ok(true) };
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let marked = format!("-A {chain} -m comment --comment \"{MARK}\"");
-    Ok(listed.lines().find(|line| line.starts_with("-A ")).is_none_or(|first| first == marked))
+    let Some(programs) = chains::PROGRAMS.iter().find(|programs| programs.single == program) else {
+        return Ok(true);
+    };
+    match chains::one(*programs, chain, time_limit) {
+        // One that cannot be listed cannot be emptied either, and the program says why.
+        Err(FirewallError::Command(_)) | Ok(None) => Ok(true),
+        Ok(Some(rules)) => Ok(rules.is_empty() || begins_with_mark(&rules, chain)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the first rule of a chain of iptables is the mark.
+fn begins_with_mark(rules: &str, chain: &str) -> bool {
+    rules.lines().next() == Some(&format!("-A {chain} -m comment --comment \"{MARK}\""))
 }
 
 /// Whether a table is one of those that iptables-nft makes.

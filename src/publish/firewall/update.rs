@@ -5,14 +5,13 @@
 //! beside and swapped (ipset). Whether they are the same is decided on the artifacts' own text, whatever template wrote it:
 //! anything that is not understood means no update, and the full artifact is loaded. Element deltas are never written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use ipnet::IpNet;
-
+use super::ipset::{Set, Sets, outcome};
 use super::nft::{Script, refill, same_rules};
 use crate::os::files;
-use crate::prefix::parse::parse_net_or_address;
+use crate::prefix::PrefixSet;
 use crate::render::{IptablesKernel, Kernel, NftablesKernel};
 
 /// Largest artifact that is read, in bytes.
@@ -78,8 +77,12 @@ impl Update {
                 Some(Self { text, sets, kind: "nft" })
             }
             Kernel::Iptables(_) => {
-                ipset_parts(&names, &text)?;
-                Some(Self { text: of_sets(&text, &sets), sets, kind: "ipset" })
+                let all = outcome(&text).ok()?;
+                let mut text = String::from("# The sets that drifted, and nothing else.\n");
+                for name in &sets {
+                    text.push_str(&swap_text(all.get(name.as_str())?, name));
+                }
+                Some(Self { text: text.into_bytes(), sets, kind: "ipset" })
             }
         }
     }
@@ -97,13 +100,6 @@ fn kernel_sets(kernel: &Kernel) -> BTreeSet<&str> {
 /// The lines that are neither empty nor comments.
 fn meaningful(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// A sets file taken apart: the content of its sets, and everything else.
-#[derive(Default)]
-struct Parts<'t> {
-    rest: Vec<&'t str>,
-    sets: BTreeMap<&'t str, Vec<IpNet>>,
 }
 
 fn nftables(table: &NftablesKernel, old: &str, new: &str) -> Option<Update> {
@@ -129,49 +125,60 @@ fn nftables(table: &NftablesKernel, old: &str, new: &str) -> Option<Update> {
 }
 
 fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
-    let names: BTreeSet<&str> = rules.sets.iter().map(|set| set.name.as_str()).collect();
-    let (before, after) = (ipset_parts(&names, old)?, ipset_parts(&names, new)?);
-    if before.rest != after.rest {
+    let (before, after) = (outcome(old).ok()?, outcome(new).ok()?);
+    let declared = |sets: &Sets<'_>| -> Vec<(String, String)> {
+        sets.iter().map(|(name, set)| ((*name).to_owned(), set.parameters.join(" "))).collect()
+    };
+    if declared(&before) != declared(&after) {
         return None;
     }
-    let none = Vec::new();
-    let content = |parts: &Parts<'_>, set: &str| parts.sets.get(set).unwrap_or(&none).clone();
-    let sets: Vec<String> = names
-        .into_iter()
-        .filter(|set| content(&before, set) != content(&after, set))
-        .map(str::to_owned)
-        .collect();
-    let text = of_sets(new, &sets);
-    (!sets.is_empty()).then_some(Update { text, sets, kind: "ipset" })
-}
-
-/// The lines of a sets file that concern some sets.
-fn of_sets(text: &str, sets: &[String]) -> Vec<u8> {
-    let mut kept = String::from("# The sets that differ from what is meant, and nothing else.\n");
-    for line in meaningful(text) {
-        // `swap NAME.new NAME` has both names; every other command has one.
-        let set = line.split_whitespace().nth(1).map(|name| name.trim_end_matches(".new"));
-        if set.is_some_and(|set| sets.iter().any(|wanted| wanted == set)) {
-            kept.push_str(line);
-            kept.push('\n');
+    let mut changes = Vec::new();
+    for (name, set) in &after {
+        let had = before.get(name)?;
+        if had.elements != set.elements {
+            // A set of the user's may hold anything, and is not read back.
+            rules.sets.iter().find(|known| known.name == *name)?;
+            changes.push((*name, had, set));
         }
     }
-    kept.into_bytes()
-}
-
-/// Takes a sets file apart: what is added to `NAME.new` is the content of NAME.
-fn ipset_parts<'t>(names: &BTreeSet<&str>, text: &'t str) -> Option<Parts<'t>> {
-    let mut parts = Parts::default();
-    for line in meaningful(text) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let ["add", set, prefix] = words.as_slice() {
-            let set = set.strip_suffix(".new").filter(|set| names.contains(set))?;
-            parts.sets.entry(set).or_default().push(parse_net_or_address(prefix).ok()?);
-        } else {
-            parts.rest.push(line);
+    if changes.is_empty() {
+        return None;
+    }
+    let mut text =
+        String::from("# The sets that differ from the generation before, and nothing else.\n");
+    if is_move(&changes)? {
+        // Sets are exchanged one after the other: what moves is in both meanwhile, never in none.
+        text.push_str(
+            "# First with what leaves them, since something moves from one to another.\n",
+        );
+        for (name, had, set) in &changes {
+            let mut both = (*set).clone();
+            both.elements.extend(&had.elements);
+            text.push_str(&swap_text(&both, name));
         }
     }
-    Some(parts)
+    for (name, _, set) in &changes {
+        text.push_str(&swap_text(set, name));
+    }
+    let sets = changes.into_iter().map(|(name, ..)| name.to_owned()).collect();
+    Some(Update { text: text.into_bytes(), sets, kind: "ipset" })
+}
+
+fn swap_text(set: &Set<'_>, name: &str) -> String {
+    set.swap_text(name, &format!("{name}.new"))
+}
+
+/// Whether an address leaves one set and comes into another.
+fn is_move(changes: &[(&str, &Set<'_>, &Set<'_>)]) -> Option<bool> {
+    let mut differences = Vec::new();
+    for (_, had, set) in changes {
+        let (had, has) = (had.addresses()?, set.addresses()?);
+        differences.push((had.difference(&has), has.difference(&had)));
+    }
+    let moves = |leaves: &PrefixSet| {
+        differences.iter().any(|(_, comes)| !leaves.intersection(comes).is_empty())
+    };
+    Some(differences.iter().any(|(leaves, _)| moves(leaves)))
 }
 
 #[cfg(test)]
@@ -263,12 +270,17 @@ mod tests {
         assert_eq!(refilling(&kernel, "tw-b-v4"), None);
 
         let kernel = Kernel::Iptables(iptables());
-        write("sets.ipset", "create tw-a-v4 hash:net\nadd tw-a-v4.new 192.0.2.0/24\n");
-        let update = refilling(&kernel, "tw-a-v4").unwrap();
+        let sets = "create tw-b-v4 hash:net\ncreate tw-a-v4 hash:net\nadd tw-a-v4 192.0.2.0/24\n";
+        write("sets.ipset", sets);
+        let text = String::from_utf8(refilling(&kernel, "tw-a-v4").unwrap().text).unwrap();
         assert!(
-            update.text.ends_with(b"\ncreate tw-a-v4 hash:net\nadd tw-a-v4.new 192.0.2.0/24\n")
+            text.ends_with(
+                "\ncreate tw-a-v4.new hash:net\nadd tw-a-v4.new 192.0.2.0/24\n\
+                 swap tw-a-v4.new tw-a-v4\ndestroy tw-a-v4.new\n"
+            ),
+            "{text}"
         );
-        write("sets.ipset", "create tw-a-v4 hash:net\nadd tw-a-v4 192.0.2.0/24\n");
+        write("sets.ipset", "test tw-a-v4 192.0.2.0/24\n");
         assert_eq!(refilling(&kernel, "tw-a-v4"), None);
     }
 
@@ -307,29 +319,45 @@ mod tests {
     #[test]
     fn ipsets_that_differ_are_swapped() {
         let kernel = iptables();
-        let text = |a: &str, max: u32| {
+        let text = |a: &str, b: &str, max: u32| {
             let mut text = String::new();
-            for (set, net) in [("tw-a-v4", a), ("tw-b-v4", "203.0.113.0/24")] {
+            for (set, net) in [("tw-a-v4", a), ("tw-b-v4", b)] {
                 text += &format!(
-                    "create {set} hash:net maxelem {max} -exist\ncreate {set}.new hash:net maxelem {max} -exist\nflush {set}.new\nadd {set}.new {net}\n"
+                    "create {set} hash:net maxelem {max} -exist\n\
+                     create {set}.new hash:net maxelem {max} -exist\n\
+                     flush {set}.new\nadd {set}.new {net}\n"
                 );
             }
-            text + "swap tw-a-v4.new tw-a-v4\ndestroy tw-a-v4.new\nswap tw-b-v4.new tw-b-v4\ndestroy tw-b-v4.new\n"
+            text + "swap tw-a-v4.new tw-a-v4\ndestroy tw-a-v4.new\n\
+                    swap tw-b-v4.new tw-b-v4\ndestroy tw-b-v4.new\n"
         };
-        let update = ipset(&kernel, &text("192.0.2.0/26", 9), &text("192.0.2.0/25", 9)).unwrap();
-        let lines: Vec<String> =
-            String::from_utf8(update.text).unwrap().lines().skip(1).map(str::to_owned).collect();
+        let update = |old: &str, new: &str| {
+            let update = ipset(&kernel, old, new)?;
+            let text = String::from_utf8(update.text).unwrap();
+            Some(text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"))
+        };
+        let before = text("192.0.2.0/26", "203.0.113.0/24", 9);
+        let swapped = "create tw-a-v4.new hash:net maxelem 9\nadd tw-a-v4.new 192.0.2.0/25\n\
+            swap tw-a-v4.new tw-a-v4\ndestroy tw-a-v4.new";
+        let after = text("192.0.2.0/25", "203.0.113.0/24", 9);
+        assert_eq!(update(&before, &after).unwrap(), swapped);
+        assert_eq!(update(&before, &before), None);
+        assert_eq!(update(&before, &text("192.0.2.0/25", "203.0.113.0/24", 8)), None);
+
+        // What moves from one set to the other is in both, before it is in one of them.
+        let moved = update(&before, &text("203.0.113.0/25", "192.0.2.0/25", 9)).unwrap();
+        let filled: Vec<&str> =
+            moved.lines().filter_map(|line| line.strip_prefix("add tw-")).collect();
         assert_eq!(
-            lines,
+            filled,
             [
-                "create tw-a-v4 hash:net maxelem 9 -exist",
-                "create tw-a-v4.new hash:net maxelem 9 -exist",
-                "flush tw-a-v4.new",
-                "add tw-a-v4.new 192.0.2.0/25",
-                "swap tw-a-v4.new tw-a-v4",
-                "destroy tw-a-v4.new"
+                "a-v4.new 192.0.2.0/26",
+                "a-v4.new 203.0.113.0/25",
+                "b-v4.new 192.0.2.0/25",
+                "b-v4.new 203.0.113.0/24",
+                "a-v4.new 203.0.113.0/25",
+                "b-v4.new 192.0.2.0/25",
             ]
         );
-        assert_eq!(ipset(&kernel, &text("192.0.2.0/26", 9), &text("192.0.2.0/25", 8)), None);
     }
 }

@@ -25,18 +25,36 @@ pub(in crate::publish) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::publish) struct Staged {
-    /// Family of the table.
+    /// Family of the table; `ipset` for a set of ipset.
     pub(in crate::publish) family: String,
-    /// The table.
+    /// The table; empty for a set of ipset.
     pub(in crate::publish) table: String,
     /// The set or map, as `delete` takes it: `set NAME`; the table itself where this is empty.
     pub(in crate::publish) object: String,
 }
 
+/// The family of sets of ipset.
+const IPSET: &str = "ipset";
+
 impl Staged {
+    /// A set of ipset.
+    pub(in crate::publish) fn ipset(set: &str) -> Self {
+        Self { family: IPSET.to_owned(), table: String::new(), object: format!("set {set}") }
+    }
+
+    /// The name, if it is a set of ipset.
+    pub(in crate::publish) fn as_ipset(&self) -> Option<&str> {
+        self.object.strip_prefix("set ").filter(|_| self.family == IPSET)
+    }
+
     /// Whether a target has it in the kernel.
     pub(in crate::publish) fn is_part_of(&self, kernel: &Kernel) -> bool {
-        let Kernel::Nftables(table) = kernel else { return false };
+        let table = match kernel {
+            Kernel::Nftables(table) => table,
+            Kernel::Iptables(rules) => {
+                return rules.sets.iter().any(|set| self.as_ipset() == Some(&set.name));
+            }
+        };
         let name = self.object.split_once(' ').map_or("", |(_, name)| name);
         (&table.family, &table.table) == (&self.family, &self.table)
             && (name.is_empty() || table.sets.iter().any(|set| set.name == name))
