@@ -76,7 +76,9 @@ pub(super) fn all<'c>(
             Ok(listed) => {
                 let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
                 let rules = listed.lines().filter(|line| line.starts_with("-A "));
-                found.insert(*chain, rules.flat_map(|line| [line, "\n"]).collect());
+                // 1.8.7 ends some lines with a space.
+                let rules = rules.flat_map(|line| [line.trim_end(), "\n"]);
+                found.insert(*chain, rules.collect());
             }
             Err(error) if is_absent(error.stderr()) => {}
             // Of a chain that does not exist, 1.8.9 says that it is incompatible, as of one with rules of another kind.
@@ -110,7 +112,7 @@ fn saved<'c>(
     for line in saved.lines() {
         let chain = line.strip_prefix("-A ").and_then(|rest| rest.split_whitespace().next());
         if let Some(rules) = chain.and_then(|chain| found.get_mut(chain)) {
-            rules.push_str(line);
+            rules.push_str(line.trim_end());
             rules.push('\n');
         }
     }

@@ -188,6 +188,10 @@ impl Plan {
             }
         }
         text.push_str(&format!("table {family} {name} {{\n"));
+        // nft 0.9.8 does not know a set of the kernel that the text does not declare.
+        for set in &wanted.sets {
+            text.push_str(&block(&Set { elements: Vec::new(), ..set.clone() }));
+        }
         for chain in &wanted.chains {
             text.push_str(&format!("\tchain {} {{\n", chain.name));
             for line in chain.hook.iter().chain(&chain.properties) {

@@ -28,7 +28,8 @@ fn empty_kernel_gets_sets_before_rules() {
     assert!(plan.steps[0].contains("192.0.2.0/24"));
     assert!(!plan.steps[0].contains("chain"));
     assert!(plan.steps[1].contains("ip daddr @a accept"));
-    assert!(!plan.steps[1].contains("set a"));
+    // Declared again, for old versions of nft, and not filled again.
+    assert!(plan.steps[1].contains("set a {") && !plan.steps[1].contains("elements"));
     assert_eq!(plan.staged.len(), 1);
     assert_eq!(plan.staged[0].removal(), "delete table inet t\n");
 }
@@ -46,7 +47,7 @@ fn new_set_is_filled_before_the_rules_and_one_that_stays_is_left_alone() {
     assert_eq!(both.staged[0].removal(), "delete set inet t b\n");
     let second = &both.steps[1];
     assert!(second.contains("flush chain inet t forward"), "{second}");
-    assert!(!second.contains("set") && !second.contains("delete"), "{second}");
+    assert!(!second.contains("elements") && !second.contains("delete"), "{second}");
     let gone = plan(OWN, Some(&live), Extent::Table);
     assert!(gone.steps[1].ends_with("delete set inet t old\n"), "{}", gone.steps[1]);
     // Nobody's set is removed from a host's table.
