@@ -466,7 +466,7 @@ fn difference(
         return Ok(Some(reading.differences.swap_remove(0)));
     }
     if let Some((_, update)) = update {
-        store.keep(number, name, Kept::Update(update.kind), &update.text).map_err(failed)?;
+        store.keep(number, name, Kept::Update(update.kind), &update.text()).map_err(failed)?;
     }
     store.keep(number, name, Kept::Rules, reading.rules.as_bytes()).map_err(failed)?;
     Ok(None)

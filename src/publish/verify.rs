@@ -134,6 +134,11 @@ fn one(
             // Refused where the kernel has lost what is to be updated: then the whole artifact is loaded.
             .filter(|update| loaded_first || firewall.verify_update(update).is_ok());
         if update.is_none() {
+            if let Some(why) = firewall.not_understood(&folder).map_err(failed)? {
+                transition.notes.push(format!(
+                    "target {name}: the text of its template is loaded as it is, and packets may be lost meanwhile: {why}"
+                ));
+            }
             let verify = if loaded_first { Firewall::verify_alone } else { Firewall::verify };
             verify(&firewall, &folder).map_err(failed)?;
         }

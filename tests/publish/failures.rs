@@ -103,6 +103,30 @@ fn what_the_firewalls_parser_refuses_is_never_visible() {
 }
 
 #[test]
+fn template_that_is_not_understood_is_loaded_whole_and_says_so() {
+    let config = "templates-dir = \"templates\"\n".to_owned() + &nftables("");
+    let Some(host) = Host::new(&["nft"], &config) else { return };
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/nftables/own.nft");
+    let text = fs::read_to_string(built_in).unwrap();
+    let mark = "\tcomment \"{{ mark }}\"\n";
+    assert!(text.contains(mark));
+    let folder = host.path("templates/nftables");
+    fs::create_dir_all(&folder).unwrap();
+    let with_object = text.replace(mark, &format!("{mark}\tcounter seen {{ }}\n"));
+    fs::write(folder.join("own.nft"), with_object).unwrap();
+    host.expect(0, &["render"]);
+    host.expect(0, &["status", "--verify"]);
+    let (history, _) = host.expect(0, &["history"]);
+    assert!(history.contains("packets may be lost meanwhile"), "{history}");
+    assert!(history.contains("counter seen is neither a chain nor a set"), "{history}");
+    // The built-in one, which is understood, says nothing of the kind.
+    fs::write(folder.join("own.nft"), format!("# Another text.\n{text}")).unwrap();
+    host.expect(0, &["render"]);
+    let (history, _) = host.expect(0, &["history", "--limit", "1"]);
+    assert!(!history.contains("packets may be lost meanwhile"), "{history}");
+}
+
+#[test]
 fn an_isolated_target_that_fails_stays_behind_alone() {
     let push = |command: &str| {
         format!(

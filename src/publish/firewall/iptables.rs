@@ -126,7 +126,7 @@ pub(super) fn apply(
 
 pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
     ipset::clean(firewall, &update.sets)?;
-    ipset::restore(firewall, &String::from_utf8_lossy(&update.text))
+    update.steps.iter().try_for_each(|step| ipset::restore(firewall, step))
 }
 
 /// Puts the jump into the host's chain where it is missing. A chain that does not exist is not made.

@@ -301,6 +301,15 @@ impl<'k> Firewall<'k> {
         }
     }
 
+    /// Why a load of the files may lose packets: their structure is not understood, so that they cannot
+    /// be loaded in parts. None where it is.
+    pub(super) fn not_understood(&self, folder: &Path) -> Result<Option<String>, FirewallError> {
+        match self.kernel {
+            Kernel::Nftables(table) => nftables::not_understood(self, table, folder),
+            Kernel::Iptables(_) => Ok(None),
+        }
+    }
+
     /// Removes what was made for rules that did not come.
     pub(super) fn remove_staged(&self, staged: &[Staged]) {
         match self.kernel {

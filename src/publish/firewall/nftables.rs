@@ -28,8 +28,8 @@ pub(super) const SECTION: &str = "# nft -f -";
 enum Load {
     /// By these transactions.
     Planned(Plan),
-    /// As it is: its structure is not known.
-    Whole,
+    /// As it is: its structure is not known, and why.
+    Whole(String),
 }
 
 pub(super) fn verify(
@@ -42,7 +42,7 @@ pub(super) fn verify(
             verify_alone(firewall, table, folder)?;
             run(firewall, &["-c", "-f", "-"], plan.checked())
         }
-        Load::Whole => verify_alone(firewall, table, folder),
+        Load::Whole(_) => verify_alone(firewall, table, folder),
     }
 }
 
@@ -65,7 +65,7 @@ fn redeclares(
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<bool, FirewallError> {
-    let Some(script) = artifact(table, folder)? else { return Ok(false) };
+    let Ok(script) = artifact(table, folder)? else { return Ok(false) };
     let live = ruleset(firewall)?;
     let both = script.find(&table.family, &table.table).zip(live.find(&table.family, &table.table));
     Ok(both.is_some_and(|(wanted, live)| {
@@ -77,7 +77,8 @@ fn redeclares(
 }
 
 pub(super) fn verify_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
-    firewall.command("nft")?.args(["-c", "-f", "-"]).stdin(update.text.clone()).run()?;
+    let text = update.text();
+    firewall.command("nft")?.args(["-c", "-f", "-"]).stdin(text).run()?;
     Ok(())
 }
 
@@ -89,7 +90,7 @@ pub(super) fn staged(
 ) -> Result<Vec<Staged>, FirewallError> {
     Ok(match load(firewall, table, folder)? {
         Load::Planned(plan) => plan.staged,
-        Load::Whole => Vec::new(),
+        Load::Whole(_) => Vec::new(),
     })
 }
 
@@ -110,7 +111,7 @@ pub(super) fn apply(
                 }
             }
         }
-        Load::Whole => {
+        Load::Whole(_) => {
             firewall.command("nft")?.arg("-f").arg(folder.join(&table.file)).run()?;
         }
     }
@@ -135,8 +136,14 @@ fn load(
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<Load, FirewallError> {
-    let Some(script) = artifact(table, folder)? else { return Ok(Load::Whole) };
-    let Some(wanted) = script.find(&table.family, &table.table) else { return Ok(Load::Whole) };
+    let script = match artifact(table, folder)? {
+        Ok(script) => script,
+        Err(why) => return Ok(Load::Whole(why)),
+    };
+    let Some(wanted) = script.find(&table.family, &table.table) else {
+        let why = format!("it has no table {} {}", table.family, table.table);
+        return Ok(Load::Whole(why));
+    };
     let live = ruleset(firewall)?;
     let live = live.find(&table.family, &table.table);
     let extent = if table.own { Extent::Table } else { Extent::Chains(&table.chains) };
@@ -165,19 +172,34 @@ fn unchanged(
         .collect())
 }
 
-/// The artifact taken apart; none where it is no text of one table that is understood.
-pub(super) fn artifact(
+/// Why an artifact is loaded as it is; none where its structure is known.
+pub(super) fn not_understood(
+    firewall: &Firewall<'_>,
     table: &NftablesKernel,
     folder: &Path,
-) -> Result<Option<Script>, FirewallError> {
+) -> Result<Option<String>, FirewallError> {
+    Ok(match load(firewall, table, folder)? {
+        Load::Planned(_) => None,
+        Load::Whole(why) => Some(why),
+    })
+}
+
+/// The artifact taken apart, or why it is no text of one table that is understood.
+fn artifact(
+    table: &NftablesKernel,
+    folder: &Path,
+) -> Result<Result<Script, String>, FirewallError> {
     let bytes = files::read_bounded(&folder.join(&table.file), MAX_BYTES)?;
-    let script = String::from_utf8(bytes).ok().and_then(|text| Script::parse(&text).ok());
-    // What lies in another table, or is neither chain nor set, is loaded with the rest of the text.
-    let whole = |script: &Script| match script.tables.as_slice() {
-        [only] => only.others.is_empty(),
-        _ => false,
+    let script = match Script::parse(&String::from_utf8_lossy(&bytes)) {
+        Ok(script) => script,
+        Err(error) => return Ok(Err(error.to_string())),
     };
-    Ok(script.filter(whole))
+    // What lies in another table, or is neither chain nor set, is loaded with the rest of the text.
+    Ok(match script.tables.as_slice() {
+        [only] if only.others.is_empty() => Ok(script),
+        [only] => Err(format!("{} is neither a chain nor a set", only.others[0])),
+        tables => Err(format!("it has {} tables", tables.len())),
+    })
 }
 
 /// The ruleset of this network namespace, without elements and counters.
@@ -198,8 +220,7 @@ pub(super) fn listed(command: BoundedCommand) -> Result<Script, FirewallError> {
 }
 
 pub(super) fn apply_update(firewall: &Firewall<'_>, update: &Update) -> Result<(), FirewallError> {
-    firewall.command("nft")?.args(["-f", "-"]).stdin(update.text.clone()).run()?;
-    Ok(())
+    update.steps.iter().try_for_each(|step| run(firewall, &["-f", "-"], step.clone()))
 }
 
 /// What a first load replaces, as text that puts it back.

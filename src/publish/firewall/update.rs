@@ -20,8 +20,8 @@ const MAX_BYTES: u64 = 256 << 20;
 /// A text that refills sets, and leaves everything else as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::publish) struct Update {
-    /// What is verified, loaded and archived.
-    pub(in crate::publish) text: Vec<u8>,
+    /// What is verified, loaded and archived: texts that are loaded one after the other.
+    pub(in crate::publish) steps: Vec<String>,
     /// The sets that it refills.
     pub(in crate::publish) sets: Vec<String>,
     /// The end of its name in the archive: `nft` or `ipset`.
@@ -29,6 +29,11 @@ pub(in crate::publish) struct Update {
 }
 
 impl Update {
+    /// All of it as one text.
+    pub(in crate::publish) fn text(&self) -> Vec<u8> {
+        self.steps.concat().into_bytes()
+    }
+
     /// The update from the files of one generation to those of another; none where more than the content of sets differs.
     pub(in crate::publish) fn between(kernel: &Kernel, old: &Path, new: &Path) -> Option<Self> {
         let read = |folder: &Path, file: &str| {
@@ -73,8 +78,8 @@ impl Update {
             Kernel::Nftables(table) => {
                 let script = Script::parse(&text).ok()?;
                 let wanted = script.find(&table.family, &table.table)?;
-                let text = refill(&script.defines, wanted, &sets).into_bytes();
-                Some(Self { text, sets, kind: "nft" })
+                let steps = vec![refill(&script.defines, wanted, &sets)];
+                Some(Self { steps, sets, kind: "nft" })
             }
             Kernel::Iptables(_) => {
                 let all = outcome(&text).ok()?;
@@ -82,7 +87,7 @@ impl Update {
                 for name in &sets {
                     text.push_str(&swap_text(all.get(name.as_str())?, name));
                 }
-                Some(Self { text: text.into_bytes(), sets, kind: "ipset" })
+                Some(Self { steps: vec![text], sets, kind: "ipset" })
             }
         }
     }
@@ -114,15 +119,34 @@ fn nftables(table: &NftablesKernel, old: &str, new: &str) -> Option<Update> {
         return None;
     }
     let mut sets = Vec::new();
-    for set in &wanted.sets {
-        if had.set(&set.name)?.elements != set.elements {
-            // A set of the user's may hold anything, and is not read back.
-            sets.push(names.get(set.name.as_str())?.to_string());
+    let mut changes = Vec::new();
+    let mut both = wanted.clone();
+    for (set, joined) in wanted.sets.iter().zip(&mut both.sets) {
+        let had = had.set(&set.name)?;
+        if had.elements == set.elements {
+            continue;
         }
+        // A set of the user's may hold anything, and is not read back.
+        sets.push(names.get(set.name.as_str())?.to_string());
+        let (before, after) = (had.addresses()?, set.addresses()?);
+        joined.elements = before.union(&after).iter().map(|net| net.to_string()).collect();
+        changes.push((before, after));
     }
-    let text = refill(&new.defines, wanted, &sets).into_bytes();
-    (!sets.is_empty()).then_some(Update { text, sets, kind: "nft" })
+    if sets.is_empty() {
+        return None;
+    }
+    let mut steps = vec![refill(&new.defines, wanted, &sets)];
+    if is_move(&changes) {
+        // A packet that is at work looks into one set before the transaction and into another one
+        // after it: what moves is in both meanwhile, never in none.
+        steps.insert(0, format!("{MOVES}{}", refill(&new.defines, &both, &sets)));
+    }
+    Some(Update { steps, sets, kind: "nft" })
 }
+
+/// Stands above what is loaded first where an address moves.
+const MOVES: &str =
+    "# First with what leaves them, since something moves from one set to another.\n";
 
 fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
     let (before, after) = (outcome(old).ok()?, outcome(new).ok()?);
@@ -132,13 +156,14 @@ fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
     if declared(&before) != declared(&after) {
         return None;
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut spaces) = (Vec::new(), Vec::new());
     for (name, set) in &after {
         let had = before.get(name)?;
         if had.elements != set.elements {
             // A set of the user's may hold anything, and is not read back.
             rules.sets.iter().find(|known| known.name == *name)?;
             changes.push((*name, had, set));
+            spaces.push((had.addresses()?, set.addresses()?));
         }
     }
     if changes.is_empty() {
@@ -146,11 +171,9 @@ fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
     }
     let mut text =
         String::from("# The sets that differ from the generation before, and nothing else.\n");
-    if is_move(&changes)? {
-        // Sets are exchanged one after the other: what moves is in both meanwhile, never in none.
-        text.push_str(
-            "# First with what leaves them, since something moves from one to another.\n",
-        );
+    if is_move(&spaces) {
+        // Sets are exchanged one after the other.
+        text.push_str(MOVES);
         for (name, had, set) in &changes {
             let mut both = (*set).clone();
             both.elements.extend(&had.elements);
@@ -161,24 +184,21 @@ fn ipset(rules: &IptablesKernel, old: &str, new: &str) -> Option<Update> {
         text.push_str(&swap_text(set, name));
     }
     let sets = changes.into_iter().map(|(name, ..)| name.to_owned()).collect();
-    Some(Update { text: text.into_bytes(), sets, kind: "ipset" })
+    Some(Update { steps: vec![text], sets, kind: "ipset" })
 }
 
 fn swap_text(set: &Set<'_>, name: &str) -> String {
     set.swap_text(name, &format!("{name}.new"))
 }
 
-/// Whether an address leaves one set and comes into another.
-fn is_move(changes: &[(&str, &Set<'_>, &Set<'_>)]) -> Option<bool> {
-    let mut differences = Vec::new();
-    for (_, had, set) in changes {
-        let (had, has) = (had.addresses()?, set.addresses()?);
-        differences.push((had.difference(&has), has.difference(&had)));
-    }
-    let moves = |leaves: &PrefixSet| {
+/// Whether an address leaves one set and comes into another, of sets before and after.
+fn is_move(changes: &[(PrefixSet, PrefixSet)]) -> bool {
+    let differences: Vec<(PrefixSet, PrefixSet)> =
+        changes.iter().map(|(had, has)| (had.difference(has), has.difference(had))).collect();
+    let comes = |leaves: &PrefixSet| {
         differences.iter().any(|(_, comes)| !leaves.intersection(comes).is_empty())
     };
-    Some(differences.iter().any(|(leaves, _)| moves(leaves)))
+    differences.iter().any(|(leaves, _)| comes(leaves))
 }
 
 #[cfg(test)]
@@ -238,7 +258,7 @@ mod tests {
         let new = own("192.0.2.0/25", "203.0.113.0/24", "accept");
         let update = nftables(&table(), &old, &new).unwrap();
         assert_eq!(update.sets, ["tw-a-v4"]);
-        let text = String::from_utf8(update.text).unwrap();
+        let text = update.steps.concat();
         assert_eq!(
             text,
             "#!/usr/sbin/nft -f\nflush set inet tagwall tw-a-v4\ntable inet tagwall {\n\tset tw-a-v4 {\n\
@@ -246,7 +266,7 @@ mod tests {
         );
         // An emptied set has no elements: nft takes no empty list.
         let update = nftables(&table(), &old, &own("", "203.0.113.0/24", "accept")).unwrap();
-        assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
+        assert!(update.steps[0].ends_with("flush set inet tagwall tw-a-v4\n"));
         // Nothing differs, or more than sets.
         assert_eq!(nftables(&table(), &old, &old), None);
         assert_eq!(nftables(&table(), &old, &own("192.0.2.0/25", "", "drop")), None);
@@ -262,7 +282,7 @@ mod tests {
         let kernel = Kernel::Nftables(table());
         let refilling =
             |kernel: &Kernel, set: &str| Update::refilling(kernel, folder.path(), vec![set.into()]);
-        let text = String::from_utf8(refilling(&kernel, "tw-b-v4").unwrap().text).unwrap();
+        let text = refilling(&kernel, "tw-b-v4").unwrap().steps.concat();
         assert!(text.starts_with("#!/usr/sbin/nft -f\nflush set inet tagwall tw-b-v4\n"), "{text}");
         assert!(text.contains("203.0.113.0/24") && !text.contains("tw-a-v4"), "{text}");
         assert_eq!(refilling(&kernel, "other"), None);
@@ -272,7 +292,7 @@ mod tests {
         let kernel = Kernel::Iptables(iptables());
         let sets = "create tw-b-v4 hash:net\ncreate tw-a-v4 hash:net\nadd tw-a-v4 192.0.2.0/24\n";
         write("sets.ipset", sets);
-        let text = String::from_utf8(refilling(&kernel, "tw-a-v4").unwrap().text).unwrap();
+        let text = refilling(&kernel, "tw-a-v4").unwrap().steps.concat();
         assert!(
             text.ends_with(
                 "\ncreate tw-a-v4.new hash:net\nadd tw-a-v4.new 192.0.2.0/24\n\
@@ -310,10 +330,34 @@ mod tests {
         };
         let add = |a: &str| format!("add element inet tagwall tw-a-v4 {{\n\t{a}\n}}\n");
         let update = nftables(&table(), &text(&add("192.0.2.0/26")), &text("")).unwrap();
-        assert!(update.text.ends_with(b"flush set inet tagwall tw-a-v4\n"));
+        assert!(update.steps[0].ends_with("flush set inet tagwall tw-a-v4\n"));
         let update = nftables(&table(), &text(""), &text(&add("192.0.2.0/26"))).unwrap();
-        let text = String::from_utf8(update.text).unwrap();
+        let text = update.steps.concat();
         assert!(text.contains("elements = {\n\t192.0.2.0/26\n\t\t}"), "{text}");
+    }
+
+    #[test]
+    fn what_moves_is_in_both_sets_for_a_moment() {
+        let old = own("192.0.2.0/25", "203.0.113.0/24", "accept");
+        let new = own("203.0.113.0/25", "192.0.2.0/24", "accept");
+        let update = nftables(&table(), &old, &new).unwrap();
+        assert_eq!(update.steps.len(), 2);
+        let (first, second) = (&update.steps[0], &update.steps[1]);
+        let elements = |text: &str| -> Vec<String> {
+            let lines = text.lines().map(|line| line.trim_end_matches(',').trim());
+            lines
+                .filter(|line| line.contains('/') && !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect()
+        };
+        assert_eq!(
+            elements(first),
+            ["192.0.2.0/25", "203.0.113.0/25", "192.0.2.0/24", "203.0.113.0/24"]
+        );
+        assert_eq!(elements(second), ["203.0.113.0/25", "192.0.2.0/24"]);
+        // What leaves one set and is new in none does not move.
+        let new = own("192.0.2.0/26", "203.0.113.0/25", "accept");
+        assert_eq!(nftables(&table(), &old, &new).unwrap().steps.len(), 1);
     }
 
     #[test]
@@ -333,7 +377,7 @@ mod tests {
         };
         let update = |old: &str, new: &str| {
             let update = ipset(&kernel, old, new)?;
-            let text = String::from_utf8(update.text).unwrap();
+            let text = update.steps.concat();
             Some(text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"))
         };
         let before = text("192.0.2.0/26", "203.0.113.0/24", 9);
