@@ -32,7 +32,7 @@ use crate::feed::Found;
 use crate::intent::Intent;
 use crate::names::Expected;
 use crate::operate::{Kind, OperateError, Operator};
-use crate::publish::{Became, Published, Restored, RulesetWatch};
+use crate::publish::{Became, Published, Restored, RulesetWatch, active_ipsets};
 use crate::render::Templates;
 use crate::report::{FailedStep, History, ReportError, Status};
 use crate::snapshot::{Cloud, Seen};
@@ -91,6 +91,8 @@ struct Learned {
     facts: Facts,
     /// Which tags should hold the addresses of hostnames.
     expected: Expected,
+    /// The sets of ipset in force.
+    ipsets: BTreeSet<String>,
 }
 
 impl Learned {
@@ -100,6 +102,7 @@ impl Learned {
             standing: jobs::standing(operator, config, known),
             facts: Facts::of(operator, config),
             expected: Expected::of(config, &Intent::of(config), believed),
+            ipsets: active_ipsets(operator.publisher().store()).unwrap_or_default(),
         }
     }
 }
@@ -136,6 +139,8 @@ pub(super) struct Engine {
     check_due: Option<Instant>,
     /// Asks for the ruleset's number; none where no target is loaded, or where it cannot be asked for.
     ruleset: Option<RulesetWatch>,
+    /// The sets of ipset that it looks at.
+    ipsets: BTreeSet<String>,
     ruleset_news: mpsc::Receiver<()>,
     ruleset_sender: mpsc::Sender<()>,
     repairs: RepairSchedule,
@@ -178,10 +183,11 @@ impl Engine {
             let clouds = operator.memory().publications.keys().copied().collect();
             let names = operator.names().clone();
             let standing = jobs::standing(operator, &before, &generations);
-            (checked, standing, jobs::seen(operator), clouds, facts, names)
+            let ipsets = active_ipsets(operator.publisher().store()).unwrap_or_default();
+            (checked, standing, jobs::seen(operator), clouds, facts, names, ipsets)
         });
         let first = first.map_err(|_| AgentError::Lost)?;
-        let (checked, standing, seen, clouds, facts, names) =
+        let (checked, standing, seen, clouds, facts, names, ipsets) =
             first.await.map_err(|_| AgentError::Lost)?;
         let (looked, looks) = mpsc::channel(LOOKS);
         let (asked, requests) = mpsc::channel(REQUESTS);
@@ -213,6 +219,7 @@ impl Engine {
             fetching: Vec::new(),
             check_due: None,
             ruleset: None,
+            ipsets,
             ruleset_news,
             ruleset_sender,
             repairs: RepairSchedule::default(),
@@ -384,7 +391,11 @@ impl Engine {
         // A job that ended is progress, also when others are still to come.
         self.busy_since = (!self.jobs.is_empty()).then(Instant::now);
         self.serving.finished(&finished.done);
-        if let Some(Learned { standing, facts, expected }) = finished.learned {
+        if let Some(Learned { standing, facts, expected, ipsets }) = finished.learned {
+            self.ipsets = ipsets;
+            if let Some(watch) = &self.ruleset {
+                watch.watch_ipsets(self.ipsets.clone());
+            }
             match standing {
                 Ok(standing) => self.standing = standing,
                 Err(error) => error!(error = %tell::chain(&error), "the state cannot be read"),
@@ -487,7 +498,10 @@ impl Engine {
             let changed = self.ruleset_sender.clone();
             // One that is not looked at yet stands for all.
             match RulesetWatch::start(move || _ = changed.try_send(())) {
-                Ok(watch) => self.ruleset = Some(watch),
+                Ok(watch) => {
+                    watch.watch_ipsets(self.ipsets.clone());
+                    self.ruleset = Some(watch);
+                }
                 Err(error) => warn!(
                     %error,
                     "changes of the ruleset are noticed by the regular comparison alone"

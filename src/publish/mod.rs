@@ -42,7 +42,7 @@ pub use retention::Retention;
 pub use sets::{TargetSets, create_sets};
 pub use step::{Step, Took};
 pub use store::{Generation, Store};
-pub use watch::RulesetWatch;
+pub use watch::{RulesetWatch, active_ipsets};
 
 use std::fmt;
 use std::path::PathBuf;

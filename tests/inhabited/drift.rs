@@ -98,6 +98,28 @@ fn flushed_ruleset_is_back_without_waiting_for_the_clock() {
     running.until("the rules are back after the pause", || running.has_rules());
 }
 
+#[test]
+fn changed_ipset_is_filled_again_without_waiting_for_the_clock() {
+    let config = config().replace("edge.nftables", "edge.iptables");
+    let Some(host) = Host::new(&["iptables", "ipset"], &config) else { return };
+    host.expect(0, &["render"]);
+    let running = Running::start(&host);
+    let set = || host.namespace.run(&["ipset", "save", "tw-devops-v4"], b"");
+    let before = set();
+    let line = before.lines().find(|line| line.starts_with("add ")).unwrap();
+    let element = line.split(' ').nth(2).unwrap();
+    // Twice, so that the second time is one that the agent sees from its own repair on.
+    for _ in 0..2 {
+        host.namespace.run(&["ipset", "del", "tw-devops-v4", element], b"");
+        running.until("the element is back", || {
+            sleep(Duration::from_millis(50));
+            set().lines().any(|found| found == line)
+        });
+    }
+    let (history, _) = host.expect(0, &["history"]);
+    assert!(history.contains("set tw-devops-v4") && history.contains("brought back"), "{history}");
+}
+
 /// A listing without the figures that packets change.
 fn without_counters(listed: &str) -> String {
     let figures = |word: &&str| !word.chars().all(|c| c.is_ascii_digit());

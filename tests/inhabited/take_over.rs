@@ -189,6 +189,26 @@ fn ipset_of_the_host_is_refused() {
 }
 
 #[test]
+fn record_of_an_earlier_namespace_refuses_nothing() {
+    let config =
+        target("[targets.edge.iptables]\n[targets.edge.iptables.jump]\nchain = \"FORWARD\"\n");
+    let Some(host) = Host::new(&["iptables", "ipset"], &config) else { return };
+    host.expect(0, &["render"]);
+    let second = || {
+        let (config, state) = (host.path("tagwall.toml"), host.path("second"));
+        let (config, state) = (config.to_str().unwrap(), state.to_str().unwrap());
+        let args = [BINARY, "--config", config, "--state-dir", state, "render"];
+        host.namespace.attempt(&args, b"")
+    };
+    assert_eq!(second().status.code(), Some(7));
+    // What a namespace is like that got the number of one that is gone.
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    host.namespace.run(&["ipset", "destroy"], b"");
+    let output = second();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn second_instance_on_one_table_is_refused() {
     let config = target("[targets.edge.nftables]\n");
     let Some(host) = Host::new(&["nft"], &config) else { return };

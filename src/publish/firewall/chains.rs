@@ -52,6 +52,11 @@ pub(super) fn in_family(programs: Programs, error: FirewallError) -> FirewallErr
     FirewallError::Command(error)
 }
 
+/// The programs of the family whose single program has this name.
+pub(super) fn named(single: &str) -> Option<Programs> {
+    PROGRAMS.into_iter().find(|programs| programs.single == single)
+}
+
 /// The rules of a chain, each a line; none where there is no such chain.
 pub(super) fn one(
     programs: Programs,

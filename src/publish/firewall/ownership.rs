@@ -242,10 +242,8 @@ fn is_our_chain(
     chain: &str,
     time_limit: Duration,
 ) -> Result<bool, FirewallError> {
-    let Some(programs) = chains::PROGRAMS.iter().find(|programs| programs.single == program) else {
-        return Ok(true);
-    };
-    match chains::one(*programs, chain, time_limit) {
+    let Some(programs) = chains::named(program) else { return Ok(true) };
+    match chains::one(programs, chain, time_limit) {
         // One that cannot be listed cannot be emptied either, and the program says why.
         Err(FirewallError::Command(_)) | Ok(None) => Ok(true),
         Ok(Some(rules)) => Ok(rules.is_empty() || begins_with_mark(&rules, chain)),

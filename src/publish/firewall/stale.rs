@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{FirewallError, command, iptables, ownership};
-use crate::render::Kernel;
+use super::{FirewallError, chains, command, iptables, ownership};
+use crate::render::{Kernel, MARK};
 
 /// Something in the kernel that is ours, in the order in which such things can be taken away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,8 +183,15 @@ pub(in crate::publish) fn remove(
 /// Whether the kernel has an object; so also where that cannot be told.
 pub(in crate::publish) fn exists(object: &Object, time_limit: Duration) -> bool {
     let listed = match object {
-        Object::IptablesJump(program, chain, _) | Object::IptablesChain(program, chain) => {
-            run(program, &["-w", "5", "-S", chain], time_limit)
+        Object::IptablesJump(program, from, to) => {
+            let rule = ["-w", "5", "-C", from, "-m", "comment", "--comment", MARK, "-j", to];
+            // That there is no such rule is said in as many ways as there are reasons.
+            return run(program, &rule, time_limit).is_ok();
+        }
+        Object::IptablesChain(program, chain) => {
+            return chains::named(program).is_none_or(|programs| {
+                !matches!(chains::one(programs, chain, time_limit), Ok(None))
+            });
         }
         Object::Ipset(set) => run("ipset", &["list", "-n", set], time_limit),
         Object::NftChain(family, table, chain) => {

@@ -1,4 +1,5 @@
-//! Questions to nf_tables over netlink: the number of the ruleset, and the content of one set.
+//! Questions to the kernel's firewall over netlink: the number of nf_tables' ruleset, the content of one
+//! set, and how many elements and users a set of ipset has.
 //!
 //! Neither depends on the version of nft, nor on what else the host has: nft reads much of it for the same answers, and old
 //! versions end with a signal over sets that newer ones declared. Formats: linux/netfilter/nf_tables.h.
@@ -17,10 +18,16 @@ use rustix::net::{
 use crate::prefix::PrefixSet;
 
 /// `NFNL_SUBSYS_NFTABLES`, in the high byte of a message's type.
-const SUBSYSTEM: u16 = 10 << 8;
-const GET_SET: u16 = 10;
-const GET_SET_ELEMENTS: u16 = 13;
-const GET_GENERATION: u16 = 16;
+const NFTABLES: u16 = 10 << 8;
+const GET_SET: u16 = NFTABLES + 10;
+const GET_SET_ELEMENTS: u16 = NFTABLES + 13;
+const GET_GENERATION: u16 = NFTABLES + 16;
+/// `NFNL_SUBSYS_IPSET`, with `IPSET_CMD_LIST`.
+const LIST_IPSET: u16 = (6 << 8) + 7;
+/// The oldest protocol of ipset that kernels still speak.
+const IPSET_PROTOCOL: u8 = 6;
+/// `IPSET_FLAG_LIST_HEADER`: without elements.
+const IPSET_HEADER: u32 = 1 << 2;
 /// `NLM_F_REQUEST`.
 const REQUEST: u16 = 1;
 /// `NLM_F_ACK`.
@@ -64,6 +71,14 @@ pub(in crate::publish) enum Elements {
     Other,
 }
 
+/// What a set of ipset shows without its elements; another one tells of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::publish) struct IpsetSigns {
+    elements: u32,
+    /// Rules that use it.
+    references: u32,
+}
+
 impl Netfilter {
     /// Opens a socket in the network namespace of this thread.
     pub(in crate::publish) fn open() -> Result<Self, Errno> {
@@ -90,6 +105,28 @@ impl Netfilter {
         number.ok_or(Errno::PROTO)
     }
 
+    /// What a set of ipset shows; none where there is no such set.
+    pub(in crate::publish) fn ipset(&self, set: &str) -> Result<Option<IpsetSigns>, Errno> {
+        let name = text(set);
+        let attributes: [(u16, &[u8]); 3] =
+            [(1, &[IPSET_PROTOCOL]), (2, &name), (6, &IPSET_HEADER.to_be_bytes())];
+        self.send(LIST_IPSET, REQUEST | DUMP, 0, &attributes)?;
+        let mut signs = None;
+        let read = self.receive(&mut vec![0; BUFFER], |message| {
+            if let Some(data) = attribute(message, 7) {
+                let number = |kind| attribute(data, kind).and_then(be32).unwrap_or(0);
+                signs = Some(IpsetSigns { elements: number(24), references: number(25) });
+            }
+            true
+        });
+        match read {
+            // Whether it changed meanwhile is for the next look to tell.
+            Ok(()) | Err(Errno::INTR) => Ok(signs),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The content of a set; none where there is no such table or set.
     pub(in crate::publish) fn set(
         &self,
@@ -114,7 +151,8 @@ impl Netfilter {
             "ip6" => 10,
             _ => return Err(Errno::AFNOSUPPORT),
         };
-        self.send(GET_SET, REQUEST | ACKNOWLEDGE, family, &[(1, table), (2, set)])?;
+        let place: [(u16, &[u8]); 2] = [(1, &text(table)), (2, &text(set))];
+        self.send(GET_SET, REQUEST | ACKNOWLEDGE, family, &place)?;
         let (mut kind, mut interval) = (0, false);
         let buffer = &mut vec![0; BUFFER][..];
         self.receive(buffer, |message| {
@@ -127,7 +165,7 @@ impl Netfilter {
             IPV6_ADDRESS => 16,
             _ => return Ok(Elements::Other),
         };
-        self.send(GET_SET_ELEMENTS, REQUEST | DUMP, family, &[(1, table), (2, set)])?;
+        self.send(GET_SET_ELEMENTS, REQUEST | DUMP, family, &place)?;
         let mut ends: Vec<(u128, bool)> = Vec::new();
         let mut addresses = true;
         let read = self.receive(buffer, |message| {
@@ -167,19 +205,19 @@ impl Netfilter {
         kind: u16,
         flags: u16,
         family: u8,
-        strings: &[(u16, &str)],
+        attributes: &[(u16, &[u8])],
     ) -> Result<(), Errno> {
         let mut body = vec![family, 0, 0, 0];
-        for (kind, text) in strings {
-            let length = 4 + text.len() + 1;
-            body.extend(u16::try_from(length).map_err(|_| Errno::NAMETOOLONG)?.to_ne_bytes());
+        for (kind, value) in attributes {
+            let length = u16::try_from(4 + value.len()).map_err(|_| Errno::NAMETOOLONG)?;
+            body.extend(length.to_ne_bytes());
             body.extend(kind.to_ne_bytes());
-            body.extend(text.as_bytes());
-            body.resize(body.len() + 1 + (4 - length % 4) % 4, 0);
+            body.extend(*value);
+            body.resize(body.len().next_multiple_of(4), 0);
         }
         let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::NAMETOOLONG)?;
         let mut message = length.to_ne_bytes().to_vec();
-        message.extend((SUBSYSTEM | kind).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
         message.extend(flags.to_ne_bytes());
         message.extend([0; 8]);
         message.extend(body);
@@ -235,6 +273,11 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+}
+
+/// A text as the value of an attribute.
+fn text(text: &str) -> Vec<u8> {
+    [text.as_bytes(), &[0]].concat()
 }
 
 fn be32(value: &[u8]) -> Option<u32> {
