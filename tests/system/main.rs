@@ -13,6 +13,7 @@ mod machine;
 mod netns;
 
 mod agent;
+mod consent;
 mod loaders;
 mod privileges;
 mod releases;

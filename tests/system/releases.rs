@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::agent;
+use crate::consent;
 use crate::loaders;
 use crate::site::{CONFIG, ENFORCED, NO_RULES, Open, Site, UNIT, UNITS, packages};
 
@@ -29,6 +30,11 @@ fn debian_12_host_loaders_leave_rules_loaded() {
 #[test]
 fn debian_12_saved_iptables_rules_survive_reboot() {
     loaders::saved_rules_survive("bookworm");
+}
+
+#[test]
+fn debian_12_consent_is_asked_for_and_kept() {
+    consent::is_asked_for_and_kept("bookworm");
 }
 
 #[test]
