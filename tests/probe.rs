@@ -336,21 +336,17 @@ fn a_table_with_an_owner_is_cloned() {
 
 #[test]
 fn an_unreadable_firewall_is_unknown() {
-    let Some(host) = Furnished::new(&["nft", "unshare"]) else { return };
+    let Some(host) = Furnished::new(&["nft"]) else { return };
     nft(&host, TAGWALL);
     let folder = tempfile::tempdir().unwrap();
-    let crash = folder.path().join("nft");
+    let [crash, config] = ["nft", "tagwall.toml"].map(|name| folder.path().join(name));
     common::write(&crash, b"#!/bin/sh\nkill -SEGV $$\n");
-    let real = ["/usr/sbin/nft", "/usr/bin/nft"]
-        .into_iter()
-        .find(|path| std::path::Path::new(path).is_file())
-        .unwrap();
-    let script = format!(
-        "chmod 755 {0} && mount --bind {0} {real} && exec {1} probe 10.20.0.10 203.0.113.7 tcp/443",
-        crash.display(),
-        common::host::BINARY
-    );
-    let output = host.namespace.attempt(&["unshare", "--mount", "sh", "-c", &script], b"");
+    host.namespace.run(&["chmod", "755", crash.to_str().unwrap()], b"");
+    common::write(&config, format!("[programs]\nnft = \"{}\"\n", crash.display()).as_bytes());
+    let config = config.to_str().unwrap();
+    let flow = ["probe", "10.20.0.10", "203.0.113.7", "tcp/443"];
+    let command = [&[common::host::BINARY, "--config", config], &flow[..]].concat();
+    let output = host.namespace.attempt(&command, b"");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(7), "{text}{output:?}");
     assert!(text.starts_with("unknown  10.20.0.10"), "{text}");
