@@ -59,10 +59,15 @@ impl Set<'_> {
         found
     }
 
-    /// The addresses of the elements; none where one of them is something else.
+    /// The addresses of the elements, whatever is counted or noted of each; none where one of them is
+    /// something else, or excepted.
     pub(super) fn addresses(&self) -> Option<PrefixSet> {
-        let nets: Option<Vec<IpNet>> =
-            self.elements.iter().map(|element| parse_net_or_address(element).ok()).collect();
+        let address = |element: &&str| {
+            let mut words = element.split_whitespace();
+            let address = parse_net_or_address(words.next()?).ok()?;
+            words.all(|option| option != "nomatch").then_some(address)
+        };
+        let nets: Option<Vec<IpNet>> = self.elements.iter().map(address).collect();
         Some(nets?.into_iter().collect())
     }
 
@@ -93,7 +98,8 @@ impl Set<'_> {
 
     /// Whether only the kernel can tell whether it takes the elements.
     fn is_unusual(&self) -> bool {
-        self.kind().0 != "hash:net" || self.addresses().is_none()
+        self.kind().0 != "hash:net"
+            || self.elements.iter().any(|element| parse_net_or_address(element).is_err())
     }
 
     /// The text that creates and fills a set.
@@ -251,11 +257,7 @@ pub(super) fn verify(
     }
     let tried = restore(firewall, &plan.trial).and_then(|()| then(plan));
     // Of the names in the plan alone, whatever else came up meanwhile.
-    let cleaned = if tried.is_ok() {
-        destroy(firewall, plan.made.iter().map(String::as_str))
-    } else {
-        remove(firewall, &plan.made)
-    };
+    let cleaned = remove(firewall, &plan.made);
     tried.and(cleaned)
 }
 
@@ -278,13 +280,16 @@ pub(super) fn clean(firewall: &Firewall<'_>, sets: &[String]) -> Result<(), Fire
     remove(firewall, &leftovers(sets.iter().map(String::as_str), &names(firewall)?))
 }
 
-/// Removes sets of ours one by one; one that is gone, or in use, stops no other.
+/// Removes sets of ours: all at once, or one by one where one of them is gone or in use, which stops no
+/// other.
 pub(super) fn remove(firewall: &Firewall<'_>, sets: &[String]) -> Result<(), FirewallError> {
+    if destroy(firewall, sets.iter().map(String::as_str)).is_ok() {
+        return Ok(());
+    }
     for set in sets {
-        if let Err(error) = destroy(firewall, std::iter::once(set.as_str()))
-            && !error.is_refusal()
-        {
-            return Err(error);
+        match destroy(firewall, std::iter::once(set.as_str())) {
+            Err(error) if !error.is_refusal() => return Err(error),
+            _ => {}
         }
     }
     Ok(())
@@ -423,6 +428,12 @@ mod tests {
         let saved = "create a hash:net family inet hashsize 128 maxelem 9 bucketsize 12 \
             initval 0x1\nadd a 192.0.2.128\nadd a 192.0.2.0/25\n";
         assert_eq!(plan(wanted, saved), Plan::default());
+        // What the kernel counts is no difference.
+        let counted = |text: &str| text.replace("maxelem 9", "maxelem 9 counters");
+        let with_counters = counted(saved).replace("192.0.2.128", "192.0.2.128 packets 3 bytes 9");
+        assert_eq!(plan(&counted(wanted), &with_counters), Plan::default());
+        let excepted = counted(saved).replace("192.0.2.128", "192.0.2.128 nomatch");
+        assert_ne!(plan(&counted(wanted), &excepted), Plan::default());
         // Smaller than wanted, another limit, another option: not alike.
         for other in [
             saved.replace("hashsize 128", "hashsize 32"),
