@@ -8,8 +8,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Store;
-use super::firewall::{Object, exists, objects};
+use super::firewall::{Netfilter, Object, exists, objects};
 use crate::os::files;
 
 /// Where the record lies.
@@ -17,8 +19,21 @@ const RUNTIME_DIR: &str = "/run/tagwall";
 /// Longest record that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// By object, the state directory whose generation has it.
-type Record = BTreeMap<String, PathBuf>;
+/// What was loaded into a network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// The number of its ruleset then. It only rises, so that a lower one is of another namespace with
+    /// the same inode.
+    ruleset: u32,
+    /// By object, the state directory whose generation has it.
+    owners: BTreeMap<String, PathBuf>,
+}
+
+/// The number of the ruleset; 0 where it is not known.
+fn ruleset() -> u32 {
+    Netfilter::open().and_then(|socket| socket.generation()).unwrap_or(0)
+}
 
 /// The record of this network namespace.
 fn path() -> Option<PathBuf> {
@@ -28,13 +43,13 @@ fn path() -> Option<PathBuf> {
 
 fn read(path: &Path) -> Record {
     let bytes = files::read_bounded(path, MAX_BYTES).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+    let record: Record = serde_json::from_slice(&bytes).unwrap_or_default();
+    if record.ruleset > ruleset() { Record::default() } else { record }
 }
 
 /// The first object that the active generation of another state directory has in this network namespace.
 ///
-/// What the kernel does not have is nobody's: the record may be of an earlier namespace, since the
-/// numbers of these are used again.
+/// What the kernel does not have is nobody's: the record may be of an earlier namespace all the same.
 pub(super) fn other<'o>(
     store: &Store,
     wanted: impl IntoIterator<Item = &'o Object>,
@@ -44,7 +59,7 @@ pub(super) fn other<'o>(
     let ours = std::fs::canonicalize(store.dir()).ok()?;
     for object in wanted {
         let name = object.to_string();
-        if let Some(dir) = record.get(&name).filter(|dir| **dir != ours)
+        if let Some(dir) = record.owners.get(&name).filter(|dir| **dir != ours)
             && has(dir, &name)
             && exists(object, time_limit)
         {
@@ -73,11 +88,12 @@ pub(super) fn record<'o>(store: &Store, loaded: impl IntoIterator<Item = &'o Obj
     let Ok(dir) = std::fs::canonicalize(store.dir()) else { return };
     let before = read(&path);
     let mut record = before.clone();
-    record.retain(|_, owner| *owner != dir && owner.exists());
-    record.extend(loaded.into_iter().map(|object| (object.to_string(), dir.clone())));
-    if record == before {
+    record.owners.retain(|_, owner| *owner != dir && owner.exists());
+    record.owners.extend(loaded.into_iter().map(|object| (object.to_string(), dir.clone())));
+    if record.owners == before.owners {
         return;
     }
+    record.ruleset = ruleset();
     let Ok(text) = serde_json::to_vec(&record) else { return };
     if rustix::process::geteuid().is_root() {
         let _ = files::create_dir_all_durable(Path::new(RUNTIME_DIR), 0o755);

@@ -188,23 +188,41 @@ fn ipset_of_the_host_is_refused() {
     host.expect(0, &["render"]);
 }
 
+/// Runs `render` with another state directory.
+fn by_another(host: &Host, state: &str) -> std::process::Output {
+    let (config, state) = (host.path("tagwall.toml"), host.path(state));
+    let (config, state) = (config.to_str().unwrap(), state.to_str().unwrap());
+    let args = [BINARY, "--config", config, "--state-dir", state, "render"];
+    host.namespace.attempt(&args, b"")
+}
+
 #[test]
 fn record_of_an_earlier_namespace_refuses_nothing() {
     let config =
         target("[targets.edge.iptables]\n[targets.edge.iptables.jump]\nchain = \"FORWARD\"\n");
     let Some(host) = Host::new(&["iptables", "ipset"], &config) else { return };
     host.expect(0, &["render"]);
-    let second = || {
-        let (config, state) = (host.path("tagwall.toml"), host.path("second"));
-        let (config, state) = (config.to_str().unwrap(), state.to_str().unwrap());
-        let args = [BINARY, "--config", config, "--state-dir", state, "render"];
-        host.namespace.attempt(&args, b"")
-    };
-    assert_eq!(second().status.code(), Some(7));
+    assert_eq!(by_another(&host, "second").status.code(), Some(7));
     // What a namespace is like that got the number of one that is gone.
     host.namespace.run(&["nft", "flush", "ruleset"], b"");
     host.namespace.run(&["ipset", "destroy"], b"");
-    let output = second();
+    let output = by_another(&host, "second");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn record_of_a_ruleset_that_went_further_is_of_another_namespace() {
+    let config = target("[targets.edge.nftables]\n");
+    let Some(host) = Host::new(&["nft"], &config) else { return };
+    host.expect(0, &["render"]);
+    assert_eq!(by_another(&host, "second").status.code(), Some(7));
+    let inode = host.namespace.run(&["stat", "-L", "-c", "%i", "/proc/self/ns/net"], b"");
+    let record = format!("/run/tagwall/instances-{}.json", inode.trim());
+    let text = std::fs::read_to_string(&record).unwrap();
+    let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    changed["ruleset"] = 1_000_000.into();
+    std::fs::write(&record, changed.to_string()).unwrap();
+    let output = by_another(&host, "second");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -214,19 +232,7 @@ fn second_instance_on_one_table_is_refused() {
     let Some(host) = Host::new(&["nft"], &config) else { return };
     host.expect(0, &["render"]);
     let before = host.rules();
-    let other = |state: &str| {
-        let (config, state) = (host.path("tagwall.toml"), host.path(state));
-        let args = [
-            BINARY,
-            "--config",
-            config.to_str().unwrap(),
-            "--state-dir",
-            state.to_str().unwrap(),
-            "render",
-        ];
-        host.namespace.attempt(&args, b"")
-    };
-    let second = other("second");
+    let second = by_another(&host, "second");
     let stderr = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(7), "{stderr}");
     assert!(stderr.contains("another state directory") && stderr.contains("/state"), "{stderr}");
@@ -235,10 +241,10 @@ fn second_instance_on_one_table_is_refused() {
     host.configure(&target("[targets.edge.nftables]\ntable = \"elsewhere\"\n"));
     host.expect(0, &["render"]);
     host.configure(&config);
-    assert!(other("second").status.success());
+    assert!(by_another(&host, "second").status.success());
     std::fs::remove_dir_all(host.path("second")).unwrap();
-    assert!(other("third").status.success());
+    assert!(by_another(&host, "third").status.success());
     // In a namespace that got the number of one that is gone, the record is of another kernel.
     host.namespace.run(&["nft", "flush", "ruleset"], b"");
-    assert!(other("fourth").status.success());
+    assert!(by_another(&host, "fourth").status.success());
 }
