@@ -58,7 +58,8 @@ fn chain_without_jump_is_not_reached() {
     assert!(stderr.contains("no base chain leads to chain TAGWALL"), "{stderr}");
     assert!(stderr.contains("--allow-unreached"), "{stderr}");
     assert!(!host.path("state/current").exists());
-    host.expect(0, &["render", "--allow-unreached"]);
+    let (_, stderr) = host.expect(0, &["render", "--allow-unreached"]);
+    assert!(stderr.contains("loaded, but no packet gets to these rules"), "{stderr}");
     // Later loads stay.
     host.configure(&config.replace("tcp/443", "tcp/8443"));
     host.expect(0, &["render"]);

@@ -324,6 +324,7 @@ impl Operator {
             self.committed(entry);
         }
         self.note_correction(now);
+        self.warn_of_notes(generation);
         Ok(generation)
     }
 

@@ -208,7 +208,7 @@ impl Operator {
     }
 
     /// Warns of what a load replaced, removed or left over.
-    fn warn_of_notes(&mut self, generation: u64) {
+    pub(super) fn warn_of_notes(&mut self, generation: u64) {
         let read = self.publisher.store().read(generation).ok();
         for note in
             read.and_then(|read| read.outcome).map(|outcome| outcome.notes).into_iter().flatten()

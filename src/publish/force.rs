@@ -11,6 +11,7 @@ use super::verify::is_known;
 use super::{PublishError, Step, StepFailure, Store, Took, reached};
 use crate::config::{Conntrack, Name};
 use crate::os::files::{self, FileError, Replacement};
+use crate::reach::{Reach, Reached};
 use crate::render::Kernel;
 
 /// From one generation to another.
@@ -147,7 +148,9 @@ impl Transition {
                 self.apply(store, name, &record, kernel)?;
             }
             self.read_back(store, name, &record, kernel)?;
-            self.refuse_unreached(store, name, &record, kernel)?;
+            if !self.updates.contains_key(name) {
+                self.judge_reach(store, name, &record, kernel)?;
+            }
         }
         if record.reload.is_some() {
             self.timed(name, Step::Reload, |_| reload(store, number, name, &record))?;
@@ -155,28 +158,34 @@ impl Transition {
         Ok(())
     }
 
-    /// Refuses the first load of a target to whose rules no packet gets, where that is not allowed.
-    fn refuse_unreached(
-        &self,
+    /// Says where no packet gets to rules that were just loaded as a whole; refuses the first load of a
+    /// target then, where that is not allowed.
+    fn judge_reach(
+        &mut self,
         store: &Store,
         name: &Name,
         record: &TargetRecord,
         kernel: &Kernel,
     ) -> Result<(), StepFailure> {
+        let reach = reached::reach(store, &self.manifest, name);
+        let Some(not_reached) =
+            reach.families.values().find(|reach| reach.reached() == Reached::No)
+        else {
+            return Ok(());
+        };
+        let by = not_reached.reason().unwrap_or_default().to_owned();
         let first = self.was(name).is_none_or(|was| was.kernel.is_none());
         // A chain that is to jump and does not exist yet may come later: Docker makes DOCKER-USER when it starts.
         let waits = || Firewall::new(kernel, record.time_limit()).absent_jump().is_some();
-        if !first || !self.must_be_reached.contains(name) || waits() {
-            return Ok(());
+        if first
+            && self.must_be_reached.contains(name)
+            && reach.families.values().any(Reach::is_by_rule_graph)
+            && !waits()
+        {
+            return Err(StepFailure::new(name, Step::ReadBack, FirewallError::NotReached(by)));
         }
-        let reach = reached::reach(store, &self.manifest, name);
-        match reach.families.values().find(|reach| reach.is_by_rule_graph()) {
-            Some(reach) => {
-                let by = reach.reason().unwrap_or_default().to_owned();
-                Err(StepFailure::new(name, Step::ReadBack, FirewallError::NotReached(by)))
-            }
-            None => Ok(()),
-        }
+        self.notes.push(format!("target {name}: loaded, but no packet gets to these rules: {by}"));
+        Ok(())
     }
 
     /// Does a step of a target, and notes how long it took.
