@@ -158,8 +158,8 @@ impl Transition {
         Ok(())
     }
 
-    /// Says where no packet gets to rules that were just loaded as a whole; refuses the first load of a
-    /// target then, where that is not allowed.
+    /// Says where no packet gets to rules that were just loaded as a whole; refuses the first load
+    /// of a target then, where that is not allowed.
     fn judge_reach(
         &mut self,
         store: &Store,

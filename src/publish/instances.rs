@@ -23,8 +23,8 @@ const MAX_BYTES: u64 = 4 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// The number of its ruleset then. It only rises, so that a lower one is of another namespace with
-    /// the same inode.
+    /// The number of its ruleset then. It only rises, so that a lower one is of another namespace
+    /// with the same inode.
     ruleset: u32,
     /// By object, the state directory whose generation has it.
     owners: BTreeMap<String, PathBuf>,
@@ -49,7 +49,8 @@ fn read(path: &Path) -> Record {
 
 /// The first object that the active generation of another state directory has in this network namespace.
 ///
-/// What the kernel does not have is nobody's: the record may be of an earlier namespace all the same.
+/// What the kernel does not have is nobody's: the record may be of an earlier namespace all the
+/// same.
 pub(super) fn other<'o>(
     store: &Store,
     wanted: impl IntoIterator<Item = &'o Object>,

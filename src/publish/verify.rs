@@ -136,7 +136,8 @@ fn one(
         if update.is_none() {
             if let Some(why) = firewall.not_understood(&folder).map_err(failed)? {
                 transition.notes.push(format!(
-                    "target {name}: the text of its template is loaded as it is, and packets may be lost meanwhile: {why}"
+                    "target {name}: the text of its template is loaded as it is, and packets may be \
+                     lost meanwhile: {why}"
                 ));
             }
             let verify = if loaded_first { Firewall::verify_alone } else { Firewall::verify };

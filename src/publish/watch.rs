@@ -1,8 +1,9 @@
 //! Whether anything of nf_tables changed: one number, asked for in microseconds.
 //!
-//! A listener would be told at once, but slows down every load of the host; the number costs nobody anything. It does not rise
-//! for ipset and legacy iptables: of sets of ipset, now and then, how many elements and how many rules each has is asked for
-//! instead, which costs microseconds a set. What keeps these numbers, only a comparison of the content shows.
+//! A listener would be told at once, but slows down every load of the host; the number costs nobody
+//! anything. It does not rise for ipset and legacy iptables: of sets of ipset, now and then, how
+//! many elements and how many rules each has is asked for instead, which costs microseconds a set.
+//! What keeps these numbers, only a comparison of the content shows.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -41,8 +41,8 @@ impl Ours {
     }
 }
 
-/// The chains that lead to the rules of a target, for packets of one family: found once, and good for
-/// any number of them.
+/// The chains that lead to the rules of a target, for packets of one family: found once, and good
+/// for any number of them.
 #[derive(Debug)]
 pub struct Ways<'o> {
     ours: &'o Ours,

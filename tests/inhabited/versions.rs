@@ -45,7 +45,8 @@ fn programs(host: &Host, release: &str) -> Result<String, String> {
         fs::create_dir_all(wrapper.parent().unwrap()).unwrap();
         let text = format!(
             "#!/bin/sh\nexport XTABLES_LIBDIR={root}/usr/lib/x86_64-linux-gnu/xtables\n\
-             exec {root}/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path {libraries} {program} {command} \"$@\"\n",
+             exec {root}/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path {libraries} \
+             {program} {command} \"$@\"\n",
             root = root.display(),
             program = program.display(),
             command = command.unwrap_or_default()

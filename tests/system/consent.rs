@@ -1,10 +1,10 @@
-//! A host on which the agent may not load anything without a person: what it says, how each refusal is
-//! answered, and that the answers outlast a reboot.
+//! A host on which the agent may not load anything without a person: what it says, how each refusal
+//! is answered, and that the answers outlast a reboot.
 
 use crate::site::{CONFIG, ENFORCED, NO_RULES, Site, UNIT, packages};
 
-/// The host's own rules: a table of the name that tagwall would take, and one whose chain for tagwall
-/// nothing leads to.
+/// The host's own rules: a table of the name that tagwall would take, and one whose chain for
+/// tagwall nothing leads to.
 const NFTABLES_CONF: &str = "#!/usr/sbin/nft -f
 flush ruleset
 table inet tagwall {

@@ -86,7 +86,8 @@ pub(super) fn all<'c>(
                 found.insert(*chain, rules.collect());
             }
             Err(error) if is_absent(error.stderr()) => {}
-            // Of a chain that does not exist, 1.8.9 says that it is incompatible, as of one with rules of another kind.
+            // Of a chain that does not exist, 1.8.9 says that it is incompatible, as of one with
+            // rules of another kind.
             Err(error) if is_incompatible(error.stderr()) => {
                 return saved(programs, wanted, Some((chain, error)), time_limit);
             }

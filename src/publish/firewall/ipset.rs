@@ -16,9 +16,9 @@ use super::{Firewall, FirewallError, Staged};
 use crate::prefix::PrefixSet;
 use crate::prefix::parse::parse_net_or_address;
 
-/// The ends of the names under which sets are filled. Three, since rules may still use one of a load
-/// that was stopped half-way, a second is for the rules of this one, and a third for the swap. As
-/// long as the one that templates use, for which names leave room.
+/// The ends of the names under which sets are filled. Three, since rules may still use one of a
+/// load that was stopped half-way, a second is for the rules of this one, and a third for the swap.
+/// As long as the one that templates use, for which names leave room.
 const SUFFIXES: [&str; 3] = [".new", ".tmp", ".alt"];
 /// How many elements a set may have where nothing else is said.
 const MAX_ELEMENTS: &str = "65536";
@@ -59,8 +59,8 @@ impl Set<'_> {
         found
     }
 
-    /// The addresses of the elements, whatever is counted or noted of each; none where one of them is
-    /// something else, or excepted.
+    /// The addresses of the elements, whatever is counted or noted of each; none where one of them
+    /// is something else, or excepted.
     pub(super) fn addresses(&self) -> Option<PrefixSet> {
         let address = |element: &&str| {
             let mut words = element.split_whitespace();
@@ -80,7 +80,8 @@ impl Set<'_> {
                 || self.addresses().is_some() && self.addresses() == wanted.addresses())
     }
 
-    /// Why the kernel would refuse the elements; none where it takes them, or where only it can tell.
+    /// Why the kernel would refuse the elements; none where it takes them, or where only it can
+    /// tell.
     fn refusal(&self, name: &str) -> Option<String> {
         let (kind, family) = self.kind();
         let max = self.value("maxelem", MAX_ELEMENTS).parse().unwrap_or(usize::MAX);
@@ -229,7 +230,8 @@ impl Plan {
     }
 }
 
-/// Prepares the sets of a target: removes what a stopped load has left, and says what is to be done.
+/// Prepares the sets of a target: removes what a stopped load has left, and says what is to be
+/// done.
 pub(super) fn plan(firewall: &Firewall<'_>, text: &[u8]) -> Result<Plan, FirewallError> {
     let text = String::from_utf8_lossy(text);
     let wanted = understood(&text)?;
@@ -280,8 +282,8 @@ pub(super) fn clean(firewall: &Firewall<'_>, sets: &[String]) -> Result<(), Fire
     remove(firewall, &leftovers(sets.iter().map(String::as_str), &names(firewall)?))
 }
 
-/// Removes sets of ours: all at once, or one by one where one of them is gone or in use, which stops no
-/// other.
+/// Removes sets of ours: all at once, or one by one where one of them is gone or in use, which
+/// stops no other.
 pub(super) fn remove(firewall: &Firewall<'_>, sets: &[String]) -> Result<(), FirewallError> {
     if destroy(firewall, sets.iter().map(String::as_str)).is_ok() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! iptables, with or without ipset: checked by `--test`, loaded by the restore commands, read back by
-//! the save commands.
+//! iptables, with or without ipset: checked by `--test`, loaded by the restore commands, read back
+//! by the save commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -89,8 +89,8 @@ pub(super) fn staged(
     Ok(ipset::plan(firewall, &text)?.staged())
 }
 
-/// Loads sets and rules: at no moment is there a rule with a set that is not as either generation has
-/// it together with that rule.
+/// Loads sets and rules: at no moment is there a rule with a set that is not as either generation
+/// has it together with that rule.
 pub(super) fn apply(
     firewall: &Firewall<'_>,
     rules: &IptablesKernel,

@@ -277,7 +277,8 @@ impl<'k> Firewall<'k> {
         }
     }
 
-    /// Loads the files; what packets meet meanwhile is what was there before, or what is there afterwards.
+    /// Loads the files; what packets meet meanwhile is what was there before, or what is there
+    /// afterwards.
     pub(super) fn apply(&self, folder: &Path) -> Result<(), FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::apply(self, table, folder),
@@ -301,8 +302,8 @@ impl<'k> Firewall<'k> {
         }
     }
 
-    /// Why a load of the files may lose packets: their structure is not understood, so that they cannot
-    /// be loaded in parts. None where it is.
+    /// Why a load of the files may lose packets: their structure is not understood, so that they
+    /// cannot be loaded in parts. None where it is.
     pub(super) fn not_understood(&self, folder: &Path) -> Result<Option<String>, FirewallError> {
         match self.kernel {
             Kernel::Nftables(table) => nftables::not_understood(self, table, folder),

@@ -1,5 +1,5 @@
-//! Questions to the kernel's firewall over netlink: the number of nf_tables' ruleset, the content of one
-//! set, and how many elements and users a set of ipset has.
+//! Questions to the kernel's firewall over netlink: the number of nf_tables' ruleset, the content
+//! of one set, and how many elements and users a set of ipset has.
 //!
 //! Neither depends on the version of nft, nor on what else the host has: nft reads much of it for the same answers, and old
 //! versions end with a signal over sets that newer ones declared. Formats: linux/netfilter/nf_tables.h.
