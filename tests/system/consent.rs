@@ -88,7 +88,9 @@ fn tables(site: &Site) -> Vec<String> {
     let rules = site.rules();
     let mut tables: Vec<String> =
         rules.split("\ntable ").map(|table| table.trim().to_owned()).collect();
-    tables.iter_mut().for_each(|table| *table = table.trim_start_matches("table ").to_owned());
+    for table in &mut tables {
+        *table = table.trim_start_matches("table ").to_owned();
+    }
     tables.sort();
     tables
 }
