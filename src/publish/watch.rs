@@ -19,6 +19,8 @@ use crate::render::Kernel;
 const POLL: Duration = Duration::from_secs(1);
 /// In every so many polls, sets of ipset are looked at.
 const POLLS_PER_LOOK: u32 = 10;
+/// After a change, in so many polls in a row: what is repaired must be seen before it changes again.
+const CLOSE_LOOKS: u32 = 15;
 /// The thread needs next to nothing.
 const STACK: usize = 64 << 10;
 
@@ -54,6 +56,7 @@ impl RulesetWatch {
             move || {
                 let mut polls = 0_u32;
                 let mut known = None;
+                let mut closely = 0_u32;
                 while !stopped.load(Ordering::Relaxed) {
                     std::thread::sleep(POLL);
                     // No answer counts as a change: a comparison says what is wrong.
@@ -64,12 +67,14 @@ impl RulesetWatch {
                     polls = polls.wrapping_add(1);
                     let sets = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let others = known.as_ref().is_none_or(|(known, _)| *known != sets);
-                    if others || polls.is_multiple_of(POLLS_PER_LOOK) {
+                    if others || closely > 0 || polls.is_multiple_of(POLLS_PER_LOOK) {
+                        closely = closely.saturating_sub(1);
                         let signs: Vec<_> = sets.iter().map(|set| socket.ipset(set)).collect();
                         let now = (sets, signs);
                         // Of other sets it is not known how they were when they were read back.
                         if known.as_ref() != Some(&now) && !now.0.is_empty() {
                             changed();
+                            closely = CLOSE_LOOKS;
                         }
                         known = Some(now);
                     }

@@ -108,8 +108,10 @@ fn changed_ipset_is_filled_again_without_waiting_for_the_clock() {
     let before = set();
     let line = before.lines().find(|line| line.starts_with("add ")).unwrap();
     let element = line.split(' ').nth(2).unwrap();
-    // Twice, so that the second time is one that the agent sees from its own repair on.
+    // Twice, so that the second time is one that the agent sees from its own repair on, and not
+    // while it is at it.
     for _ in 0..2 {
+        sleep(Duration::from_secs(3));
         host.namespace.run(&["ipset", "del", "tw-devops-v4", element], b"");
         running.until("the element is back", || {
             sleep(Duration::from_millis(50));
