@@ -78,12 +78,13 @@ fn probe() {
     if std::env::var_os("TAGWALL_PROBE").is_none() {
         return;
     }
-    // What it needs it has.
+    // What it needs it has; the last tells it whether the kernel has IPv6.
     fs::write("/var/lib/tagwall/probed", "").unwrap();
     fs::write("/run/tagwall/probed", "").unwrap();
     for family in [AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX] {
         assert!(rustix::net::socket(family, SocketType::STREAM, None).is_ok(), "{family:?}");
     }
+    assert!(Path::new("/proc/self/net/if_inet6").exists());
     assert_eq!(possible(), [""; 0]);
 }
 
