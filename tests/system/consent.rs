@@ -1,7 +1,7 @@
 //! A host on which the agent may not load anything without a person: what it says, how each refusal
 //! is answered, and that the answers outlast a reboot.
 
-use crate::site::{CONFIG, ENFORCED, NO_RULES, Site, UNIT, packages};
+use crate::site::{CONFIG, ENFORCED, NO_RULES, Site, UNIT};
 
 /// The host's own rules: a table of the name that tagwall would take, and one whose chain for
 /// tagwall nothing leads to.
@@ -32,12 +32,7 @@ egress = [\"wan0\"]
 ";
 
 pub(crate) fn is_asked_for_and_kept(release: &str) {
-    let Some(packages) = packages() else { return };
-    let Some(mut site) = Site::new(release) else { return };
-    site.machine.boot();
-    site.install(&packages.new);
-    site.machine.write("etc/nftables.conf", NFTABLES_CONF);
-    site.machine.must(&["systemctl", "enable", "--now", "--quiet", "nftables.service"]);
+    let Some(mut site) = Site::with_rules(release, NFTABLES_CONF) else { return };
     let host = tables(&site);
     site.configure();
     let config = format!("{CONFIG}{EMBEDDED}");

@@ -23,12 +23,7 @@ WantedBy=multi-user.target
 ";
 
 pub(crate) fn leave_rules_loaded(release: &str) {
-    let Some(packages) = packages() else { return };
-    let Some(mut site) = Site::new(release) else { return };
-    site.machine.boot();
-    site.install(&packages.new);
-    site.machine.write("etc/nftables.conf", NFTABLES_CONF);
-    site.machine.must(&["systemctl", "enable", "--now", "--quiet", "nftables.service"]);
+    let Some(mut site) = Site::with_rules(release, NFTABLES_CONF) else { return };
     // Nobody but the units repairs anything here.
     let config = CONFIG.replace("[agent]\n", "[agent]\ndrift-check = \"0s\"\n");
     assert_ne!(config, CONFIG);

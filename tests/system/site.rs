@@ -145,6 +145,17 @@ impl Site {
         (reached(ALLOWED), reached(OTHER))
     }
 
+    /// Booted, with the package installed and these rules of the host's own in force.
+    pub(crate) fn with_rules(release: &str, nftables_conf: &str) -> Option<Self> {
+        let packages = packages()?;
+        let mut site = Self::new(release)?;
+        site.machine.boot();
+        site.install(&packages.new);
+        site.machine.write("etc/nftables.conf", nftables_conf);
+        site.machine.must(&["systemctl", "enable", "--now", "--quiet", "nftables.service"]);
+        Some(site)
+    }
+
     pub(crate) fn install(&self, package: &Path) {
         let name = package.file_name().unwrap().to_str().unwrap();
         fs::copy(package, self.machine.path("root").join(name)).unwrap();
