@@ -28,7 +28,7 @@ const STACK: usize = 64 << 10;
 #[derive(Debug)]
 pub struct RulesetWatch {
     stop: Arc<AtomicBool>,
-    ipsets: Arc<Mutex<BTreeSet<String>>>,
+    ipsets: Arc<Mutex<Arc<BTreeSet<String>>>>,
 }
 
 /// The sets of ipset that the active generation has.
@@ -50,7 +50,7 @@ impl RulesetWatch {
         let mut seen = Some(socket.generation()?);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let ipsets = Arc::<Mutex<BTreeSet<String>>>::default();
+        let ipsets = Arc::<Mutex<Arc<BTreeSet<String>>>>::default();
         let watched = Arc::clone(&ipsets);
         std::thread::Builder::new().name("ruleset".to_owned()).stack_size(STACK).spawn(
             move || {
@@ -65,7 +65,7 @@ impl RulesetWatch {
                         changed();
                     }
                     polls = polls.wrapping_add(1);
-                    let sets = watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let sets = Arc::clone(&watched.lock().unwrap_or_else(PoisonError::into_inner));
                     let others = known.as_ref().is_none_or(|(known, _)| *known != sets);
                     if others || closely > 0 || polls.is_multiple_of(POLLS_PER_LOOK) {
                         closely = closely.saturating_sub(1);
@@ -86,7 +86,7 @@ impl RulesetWatch {
 
     /// Looks at these sets of ipset too, from now on.
     pub fn watch_ipsets(&self, sets: BTreeSet<String>) {
-        *self.ipsets.lock().unwrap_or_else(PoisonError::into_inner) = sets;
+        *self.ipsets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sets);
     }
 }
 
