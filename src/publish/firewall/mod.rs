@@ -306,7 +306,7 @@ impl<'k> Firewall<'k> {
     /// cannot be loaded in parts. None where it is.
     pub(super) fn not_understood(&self, folder: &Path) -> Result<Option<String>, FirewallError> {
         match self.kernel {
-            Kernel::Nftables(table) => nftables::not_understood(self, table, folder),
+            Kernel::Nftables(table) => nftables::not_understood(table, folder),
             Kernel::Iptables(_) => Ok(None),
         }
     }

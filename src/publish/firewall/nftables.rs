@@ -28,8 +28,8 @@ pub(super) const SECTION: &str = "# nft -f -";
 enum Load {
     /// By these transactions.
     Planned(Plan),
-    /// As it is: its structure is not known, and why.
-    Whole(String),
+    /// As it is: its structure is not known.
+    Whole,
 }
 
 pub(super) fn verify(
@@ -42,7 +42,7 @@ pub(super) fn verify(
             verify_alone(firewall, table, folder)?;
             run(firewall, &["-c", "-f", "-"], plan.checked())
         }
-        Load::Whole(_) => verify_alone(firewall, table, folder),
+        Load::Whole => verify_alone(firewall, table, folder),
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn staged(
 ) -> Result<Vec<Staged>, FirewallError> {
     Ok(match load(firewall, table, folder)? {
         Load::Planned(plan) => plan.staged,
-        Load::Whole(_) => Vec::new(),
+        Load::Whole => Vec::new(),
     })
 }
 
@@ -111,7 +111,7 @@ pub(super) fn apply(
                 }
             }
         }
-        Load::Whole(_) => {
+        Load::Whole => {
             firewall.command("nft")?.arg("-f").arg(folder.join(&table.file)).run()?;
         }
     }
@@ -136,14 +136,8 @@ fn load(
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<Load, FirewallError> {
-    let script = match artifact(table, folder)? {
-        Ok(script) => script,
-        Err(why) => return Ok(Load::Whole(why)),
-    };
-    let Some(wanted) = script.find(&table.family, &table.table) else {
-        let why = format!("it has no table {} {}", table.family, table.table);
-        return Ok(Load::Whole(why));
-    };
+    let Ok(script) = artifact(table, folder)? else { return Ok(Load::Whole) };
+    let Some(wanted) = script.find(&table.family, &table.table) else { return Ok(Load::Whole) };
     let live = ruleset(firewall)?;
     let live = live.find(&table.family, &table.table);
     let extent = if table.own { Extent::Table } else { Extent::Chains(&table.chains) };
@@ -174,14 +168,10 @@ fn unchanged(
 
 /// Why an artifact is loaded as it is; none where its structure is known.
 pub(super) fn not_understood(
-    firewall: &Firewall<'_>,
     table: &NftablesKernel,
     folder: &Path,
 ) -> Result<Option<String>, FirewallError> {
-    Ok(match load(firewall, table, folder)? {
-        Load::Planned(_) => None,
-        Load::Whole(why) => Some(why),
-    })
+    Ok(artifact(table, folder)?.err())
 }
 
 /// The artifact taken apart, or why it is no text of one table that is understood.
@@ -196,6 +186,9 @@ fn artifact(
     };
     // What lies in another table, or is neither chain nor set, is loaded with the rest of the text.
     Ok(match script.tables.as_slice() {
+        [_] if script.find(&table.family, &table.table).is_none() => {
+            Err(format!("it has no table {} {}", table.family, table.table))
+        }
         [only] if only.others.is_empty() => Ok(script),
         [only] => Err(format!("{} is neither a chain nor a set", only.others[0])),
         tables => Err(format!("it has {} tables", tables.len())),
