@@ -152,6 +152,25 @@ fn ipsets_of_every_type_are_left_alone() {
 }
 
 #[test]
+fn set_that_a_stopped_load_has_left_goes_with_the_next_one() {
+    let config =
+        format!("{GROUPS}[targets.edge]\napply = \"automatic\"\n[targets.edge.iptables]\n");
+    let Some(host) = Host::new(&["iptables", "ipset"], &config) else { return };
+    host.expect(0, &["render"]);
+    let names = || host.namespace.run(&["ipset", "list", "-n"], b"");
+    let before = names();
+    let set = "tw-devops-v4";
+    // The sets are as they should be, so that no rule passes by one of them.
+    for suffix in [".new", ".tmp"] {
+        host.namespace.run(&["ipset", "create", &format!("{set}{suffix}"), "hash:net"], b"");
+    }
+    assert_ne!(names(), before);
+    host.namespace.run(&["nft", "flush", "ruleset"], b"");
+    host.expect(0, &["restore"]);
+    assert_eq!(names(), before);
+}
+
+#[test]
 fn ip6tables_is_not_run_for_a_target_of_ipv4() {
     let Some(host) = Host::new(
         &["iptables", "ipset"],

@@ -184,6 +184,8 @@ pub(super) struct Plan {
     pub(super) second: String,
     /// The sets that `first` makes.
     pub(super) made: Vec<String>,
+    /// Sets under passing names that an earlier load has left.
+    left: Vec<String>,
     /// The same sets without content, but for what only the kernel can judge.
     trial: String,
 }
@@ -224,14 +226,18 @@ impl Plan {
         plan
     }
 
+    /// The sets that no rule uses once the load is over.
+    pub(super) fn passed_by(&self) -> Vec<String> {
+        self.passing.values().chain(&self.left).cloned().collect()
+    }
+
     /// What is staged before the rules come.
     pub(super) fn staged(&self) -> Vec<Staged> {
         self.made.iter().map(|set| Staged::ipset(set)).collect()
     }
 }
 
-/// Prepares the sets of a target: removes what a stopped load has left, and says what is to be
-/// done.
+/// Says what is to be done about the sets of a target.
 pub(super) fn plan(firewall: &Firewall<'_>, text: &[u8]) -> Result<Plan, FirewallError> {
     let text = String::from_utf8_lossy(text);
     let wanted = understood(&text)?;
@@ -241,7 +247,7 @@ pub(super) fn plan(firewall: &Firewall<'_>, text: &[u8]) -> Result<Plan, Firewal
     let saved = save(firewall, own.chain(left.iter().map(String::as_str)))?;
     let live =
         outcome(&saved).map_err(|reason| FirewallError::Answer { program: "ipset", reason })?;
-    Ok(Plan::new(&wanted, &live))
+    Ok(Plan { left, ..Plan::new(&wanted, &live) })
 }
 
 /// Tries a plan without changing anything: elements are judged here, declarations by the kernel, in

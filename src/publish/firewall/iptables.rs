@@ -112,10 +112,7 @@ pub(super) fn apply(
         let _ = ipset::remove(firewall, &plan.made);
         return Err(error);
     }
-    let passed_by: Vec<String> = plan.passing.into_keys().collect();
-    if !passed_by.is_empty() {
-        ipset::clean(firewall, &passed_by)?;
-    }
+    ipset::remove(firewall, &plan.passed_by())?;
     if let Some(jump) = &rules.jump {
         for programs in programs(rules) {
             keep_jump(firewall, programs, jump, &rules.chain)?;
